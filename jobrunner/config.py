@@ -1,0 +1,15 @@
+"""Where the database is: the one place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+
+
+def dsn(explicit: str | None = None) -> str:
+    """The connection string: *explicit*, else JOBRUNNER_DSN, else DATABASE_URL, else "", which leaves it to libpq's PG*."""
+    return explicit or os.environ.get("JOBRUNNER_DSN") or os.environ.get("DATABASE_URL") or ""
+
+
+def listen_dsn(main: str) -> str:
+    """Where to LISTEN: JOBRUNNER_LISTEN_DSN, a way around a transaction pooler that swallows notifications, else *main*."""
+    return os.environ.get("JOBRUNNER_LISTEN_DSN") or main

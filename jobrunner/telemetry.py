@@ -1,0 +1,52 @@
+"""What a runner tells about itself: counts, and events for whoever listens. Observers see; they cannot change anything.
+
+| event                 | n                  | facts                    | when                                                     |
+|-----------------------|--------------------|--------------------------|----------------------------------------------------------|
+| runner.started        |                    | runner                   | it is registered and claims                              |
+| runner.renewed        | jobs kept          | runner, old              | it goes on under a new id after it lost its connection   |
+| runner.uncertain      |                    | silent_seconds           | its lease may have run out: it stops claiming            |
+| runner.stopped        | jobs handed back   | runner                   | it said good-bye                                         |
+| jobs.claimed          | jobs               |                          | one claim                                                |
+| jobs.succeeded        | jobs               |                          | one settlement of successes was accepted                 |
+| jobs.settled          | jobs               |                          | one settlement of other outcomes was accepted            |
+| jobs.stale            | jobs               | ids                      | settlements were refused: another attempt has the job    |
+| jobs.rescued          | jobs               |                          | jobs of dead runners were given back                     |
+| jobs.parked           | jobs               | queue                    | jobs of unknown tasks were put out of the way            |
+| job.failed            |                    | job, task, error         | a handler raised                                         |
+| job.late_error        |                    | job, task, error         | a handler raised after its job was finished in place     |
+| listener.up, .down    |                    | reason                   | notifications arrive, or do not (polling goes on)        |
+| loop.failed           |                    | loop, error              | a background step failed; it is tried again              |
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Observer: TypeAlias = Callable[[str, int, dict[str, Any]], None]
+"""Takes the event's name, its n and its facts. Called on the event loop: it must not block."""
+
+log = logging.getLogger("jobrunner")
+
+
+class Telemetry:
+    """The counts and observers of one runner."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._observers: list[Observer] = []
+
+    def attach(self, observer: Observer) -> None:
+        """Call *observer* at every event from now on."""
+        self._observers.append(observer)
+
+    def emit(self, event: str, n: int = 1, **facts: Any) -> None:
+        """Count *event* and tell the observers; one that raises is logged and goes on being told."""
+        self.counts[event] += n
+        for observer in self._observers:
+            try:
+                observer(event, n, facts)
+            except Exception:
+                log.exception("an observer of %s failed", event)
