@@ -1,0 +1,22 @@
+-- One heartbeat: alive is false when the runner was declared lost (it must not go on under this id); cancel has the ids of its
+-- jobs that a person asked to cancel.
+create or replace function jobrunner.beat_v1(_runner bigint, _busy integer, _listening boolean, out alive boolean, out cancel bigint[])
+language plpgsql
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+    update jobrunner.runners r
+    set beat_at = clock_timestamp(),
+        busy = _busy,
+        listening = _listening
+    where r.id = _runner
+        and r.lost_at is null;
+    alive := found;
+    select coalesce(array_agg(c.job_id), '{}')
+    into cancel
+    from jobrunner.cancel_requests c
+    join jobrunner.jobs j on j.id = c.job_id
+    where j.runner_id = _runner;
+end
+$$;

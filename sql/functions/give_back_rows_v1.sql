@@ -1,0 +1,76 @@
+-- Gives back these running jobs, all held FOR UPDATE by the caller (give_back_v1); returns how many. Only a lost runner counts as a
+-- crash: one that stopped or goes on under a new id just hands back. A job that would die and cannot pass its turn on is left.
+create or replace function jobrunner.give_back_rows_v1(_ids bigint[], _now timestamptz)
+returns integer
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    _ended bigint[];
+    _queue text;
+begin
+    select coalesce(array_agg(j.id), '{}')
+    into _ended
+    from jobrunner.jobs j
+    join jobrunner.runners r on r.id = j.runner_id
+    where j.id = any (_ids)
+        and j.holds_key
+        and j.crashes >= 2
+        and r.ended = 'lost';
+    _ids := array(
+        select i.id
+        from unnest(_ids) i (id)
+        where i.id <> all (_ended)
+        union all
+        select e.id
+        from unnest(jobrunner.may_end_v1(_ended)) e (id)
+    );
+
+    insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason)
+    select j.id, j.attempt, j.runner_id, j.started_at, _now, case when r.ended = 'lost' then 'crashed' else 'handed_back' end, r.ended
+    from jobrunner.jobs j
+    join jobrunner.runners r on r.id = j.runner_id
+    where j.id = any (_ids)
+    on conflict (job_id, attempt) do nothing;
+
+    with back as (
+        update jobrunner.jobs j
+        set crashes = least(j.crashes + f.crash, 32767),
+            state = f.state,
+            reason = case f.state when 'dead' then 'crashed' when 'cancelled' then 'requested' else f.ended end,
+            finished_at = case when f.state <> 'ready' then _now end,
+            seq = case when f.state = 'ready' then jobrunner.stamp() else j.seq end,
+            runner_id = null
+        from (
+            select
+                x.id, r.ended,
+                case when r.ended = 'lost' then 1 else 0 end as crash,
+                case
+                    when exists (select from jobrunner.cancel_requests c where c.job_id = x.id) then 'cancelled'
+                    when r.ended = 'lost' and x.crashes >= 2 then 'dead'
+                    else 'ready'
+                end as state
+            from jobrunner.jobs x
+            join jobrunner.runners r on r.id = x.runner_id
+            where x.id = any (_ids)
+        ) f
+        where j.id = f.id
+        returning j.id, j.state, j.queue
+    )
+    select
+        array_agg(b.id) filter (where b.state <> 'ready'),
+        max(b.queue) filter (where b.state = 'ready')
+    into _ended, _queue
+    from back b;
+
+    if _ended is not null then
+        perform jobrunner.depart_v1(_ended, null, _now);
+    end if;
+    if _queue is not null then
+        perform jobrunner.wake(_queue);
+    end if;
+    return cardinality(_ids);
+end
+$$;

@@ -1,0 +1,46 @@
+-- Gives back up to _n running jobs of runners that are gone (all tombstones, or the one named): to ready; to dead at the
+-- third crash; to cancelled when a person asked for it. Returns how many. SKIP LOCKED: a row that a frozen transaction holds stops
+-- nobody; nor does a row whose update raises (a trigger, a constraint of somebody's own): it is reported and left.
+create or replace function jobrunner.give_back_v1(_n integer, _runner bigint default null, _now timestamptz default null)
+returns integer
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    _ids  bigint[];
+    _id   bigint;
+    _back integer := 0;
+begin
+    perform jobrunner.require_read_committed();
+    select array_agg(l.id)
+    into _ids
+    from (
+        select j.id
+        from jobrunner.runners r
+        join jobrunner.jobs j on j.runner_id = r.id and j.state = 'running'
+        where r.lost_at is not null
+            and (_runner is null or r.id = _runner)
+        order by j.id
+        limit _n
+        for update of j skip locked              -- as in settle_v1: some of them end here
+    ) l;
+    if _ids is null then
+        return 0;
+    end if;
+
+    begin
+        return jobrunner.give_back_rows_v1(_ids, coalesce(_now, now()));
+    exception when others then                   -- one of them is bad: each for itself, then
+        foreach _id in array _ids loop
+            begin
+                _back := _back + jobrunner.give_back_rows_v1(array[_id], coalesce(_now, now()));
+            exception when others then
+                raise warning 'jobrunner: job % of a runner that is gone cannot be given back: %', _id, sqlerrm;
+            end;
+        end loop;
+    end;
+    return _back;
+end
+$$;

@@ -1,0 +1,47 @@
+-- Puts ready jobs out of the claim's way whose task (or version) no live runner knows; returns how many it parked and how
+-- many it looked at, from the front of the queue. They wait as blocked/task until a runner comes that knows them.
+create or replace function jobrunner.park_v1(_queue text, _n integer, out parked integer, out seen integer)
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    with front as materialized (
+        select x.id, x.task, x.version
+        from jobrunner.jobs x
+        where x.queue = _queue
+            and x.state = 'ready'
+        order by x.priority desc, x.seq
+        limit _n
+    ),
+    strange as materialized (
+        select f.task, f.version
+        from (select distinct task, version from front) f
+        where not exists (
+            select
+            from jobrunner.runner_tasks t
+            join jobrunner.runners r on r.id = t.runner_id
+            where t.task = f.task
+                and t.version >= f.version
+                and r.lost_at is null
+        )
+    ),
+    gone as (
+        update jobrunner.jobs j
+        set state = 'blocked',
+            blocked_on = 'task'
+        where j.id = any (array(
+            select x.id
+            from front f
+            join strange s using (task, version)
+            join jobrunner.jobs x on x.id = f.id
+            where x.state = 'ready'
+            for no key update of x skip locked
+        ))
+        returning 1
+    )
+    select (select count(*) from gone), (select count(*) from front)
+    into parked, seen;
+end
+$$;

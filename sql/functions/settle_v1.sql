@@ -1,0 +1,103 @@
+-- Every other end of an attempt, and every end of a keyed job: retry, snooze, hand back, dead, cancelled, succeeded. Takes
+-- [{id, attempt, state, delay, failed, reason, outcome, error, error_type, message, traceback, result, keep_key}], delay in
+-- seconds; returns the ids that are settled now. Fenced by (id, attempt, runner). A row that someone else holds locked is
+-- passed over and not returned: send it again. Lock first, decide in a later snapshot: READ COMMITTED only.
+-- FOR UPDATE and not NO KEY UPDATE: the weaker lock would let a seat step hold the row (for key share), depart_v1 would pass it
+-- over, and a dead job would keep its key for ever.
+create or replace function jobrunner.settle_v1(_runner bigint, _rows jsonb, _now timestamptz default null)
+returns bigint[]
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+set lock_timeout = '250ms'
+as $$
+declare
+    _ids   bigint[];
+    _ended bigint[];
+    _queue text;
+begin
+    perform jobrunner.require_read_committed();
+    _now := coalesce(_now, now());
+
+    select coalesce(array_agg(l.id), '{}')
+    into _ids
+    from (
+        select j.id
+        from jsonb_to_recordset(_rows) as f (id bigint, attempt integer)
+        join jobrunner.jobs j on j.id = f.id and j.attempt = f.attempt and j.runner_id + 0 = _runner
+        order by j.id
+        for update of j skip locked
+    ) l;
+    -- An end that cannot pass its turn on now is not begun: the job would be dead, and hold its key.
+    select coalesce(array_agg(f.id), '{}')
+    into _ended
+    from jsonb_to_recordset(_rows) as f (id bigint, state text)
+    where f.state in ('succeeded', 'dead', 'cancelled')
+        and f.id = any (_ids);
+    _ids := array(
+        select i.id
+        from unnest(_ids) i (id)
+        where i.id <> all (_ended)
+        union all
+        select e.id
+        from unnest(jobrunner.may_end_v1(_ended)) e (id)
+    );
+    if _ids = '{}' then
+        return _ids;
+    end if;
+
+    insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason, error_type, message, traceback)
+    select j.id, j.attempt, j.runner_id, j.started_at, _now, f.outcome, f.reason, f.error_type, f.message, f.traceback
+    from jsonb_to_recordset(_rows) as f (id bigint, outcome text, reason text, error_type text, message text, traceback text)
+    join jobrunner.jobs j on j.id = f.id
+    where f.outcome is not null
+        and j.id = any (_ids)
+    on conflict (job_id, attempt) do nothing;
+
+    insert into jobrunner.job_results (job_id, result)
+    select f.id, f.result
+    from jsonb_to_recordset(_rows) as f (id bigint, result jsonb)
+    where f.result is not null
+        and f.id = any (_ids)
+    on conflict (job_id) do update
+    set result = excluded.result;
+
+    with ended as (
+        update jobrunner.jobs j
+        set state = f.state,
+            run_at = case when f.state = 'scheduled' then _now + f.delay * interval '1 s' else j.run_at end,
+            seq = case when f.state = 'ready' then jobrunner.stamp() else j.seq end,
+            failures = least(j.failures + case when f.failed then 1 else 0 end, j.max_attempts),   -- a person may have lowered it
+            finished_at = case when f.state in ('succeeded', 'dead', 'cancelled') then _now end,
+            runner_id = null,
+            reason = f.reason,
+            error = coalesce(f.error, j.error)
+        from (
+            -- A person's request to cancel stands above another try.
+            select
+                r.id, r.delay, r.failed, r.error, r.keep_key,
+                case when c.job_id is not null and r.state in ('scheduled', 'ready') then 'cancelled' else r.state end as state,
+                case when c.job_id is not null and r.state in ('scheduled', 'ready') then coalesce(c.reason, 'requested') else r.reason end as reason
+            from jsonb_to_recordset(_rows) as r (id bigint, state text, delay double precision, failed boolean, reason text, error text, keep_key boolean)
+            left join jobrunner.cancel_requests c on c.job_id = r.id
+        ) f
+        where j.id = f.id
+            and j.id = any (_ids)
+        returning j.id, j.state, f.keep_key, j.queue
+    )
+    select
+        array_agg(e.id) filter (where e.state in ('succeeded', 'cancelled') or (e.state = 'dead' and not coalesce(e.keep_key, false))),
+        max(e.queue) filter (where e.state = 'ready')
+    into _ended, _queue
+    from ended e;
+
+    if _ended is not null then
+        perform jobrunner.depart_v1(_ended, _runner, _now);
+    end if;
+    if _queue is not null then
+        perform jobrunner.wake(_queue);
+    end if;
+    return _ids;
+end
+$$;

@@ -1,0 +1,2 @@
+-- The history's partitions for today and the days ahead: how many were missing.
+select jobrunner.make_partitions(now(), %(days)s)

@@ -1,0 +1,2 @@
+-- Claims take from the queue again; writes audit.
+select jobrunner.op_resume(%(queue)s, %(actor)s, %(reason)s)

@@ -1,0 +1,2 @@
+-- Good-bye: how many jobs went back.
+select jobrunner.stop_v1(%(runner)s)
