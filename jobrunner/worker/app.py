@@ -1,0 +1,193 @@
+"""An app: the tasks of one service by name, and the ways in: enqueue one, enqueue many, in the caller's transaction."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Concatenate, Literal, LiteralString, ParamSpec, TypeVar, Unpack, overload
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import tuple_row
+
+from jobrunner.errors import ConfigError, UnknownTask
+from jobrunner.policy.backoff import Backoff
+from jobrunner.policy.durations import duration
+from jobrunner.policy.models import Job, Options
+from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, enqueue_params
+from jobrunner.worker.context import Context, current
+from jobrunner.worker.task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CHUNK = 5000  # calls in one statement of enqueue_many: beyond it the rate no longer grows, and memory does
+
+
+class App:
+    """The tasks of one service. Handlers never need it; whoever enqueues and whoever runs does."""
+
+    def __init__(self, name: str) -> None:
+        Job(f"{name}.x")  # a name that no task of it could have is refused here
+        self.name = name
+        """Prefix of its task names."""
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        """By full name."""
+
+    @overload
+    def task(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        priority: int = 0,
+        version: int = 1,
+        retry: Backoff | None = None,
+        timeout: str | float | None = None,
+        on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
+    ) -> Callable[[Callable[Concatenate[Context, P], R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        function: Callable[Concatenate[Context, P], R] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        priority: int = 0,
+        version: int = 1,
+        retry: Backoff | None = None,
+        timeout: str | float | None = None,
+        on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
+    ) -> Task[P, R] | Callable[[Callable[Concatenate[Context, P], R]], Task[P, R]]:
+        """Register a function as a task, `app.function` unless *name* is given. Its first parameter is the Context.
+
+        *version* is that of its arguments; *timeout* bounds one run (none by default).
+
+        Raises:
+            ConfigError: the name is taken, or the function cannot be a task.
+        """
+
+        def register(wrapped: Callable[Concatenate[Context, P], R]) -> Task[P, R]:
+            full = name or f"{self.name}.{wrapped.__name__}"
+            if full in self.tasks:
+                raise ConfigError(f"task {full}", "is registered already: give one of them another name=")
+            Job(full, queue=queue, priority=priority, version=version)
+            made = Task(
+                name=full,
+                function=wrapped,
+                queue=queue,
+                priority=priority,
+                version=version,
+                retry=retry or Backoff(),
+                timeout=None if timeout is None else duration(timeout, what=f"the timeout of {full}"),
+                on_lease_uncertain=on_lease_uncertain,
+            )
+            self.tasks[full] = made
+            return made
+
+        return register if function is None else register(function)
+
+    @overload
+    def enqueue(self, conn: Connection[Any], job: Job, **options: Unpack[Options]) -> int: ...
+
+    @overload
+    def enqueue(self, conn: AsyncConnection[Any], job: Job, **options: Unpack[Options]) -> Awaitable[int]: ...
+
+    def enqueue(self, conn: Connection[Any] | AsyncConnection[Any], job: Job, **options: Unpack[Options]) -> int | Awaitable[int]:
+        """Write *job* in the caller's transaction and return its id; an awaitable on an async connection.
+
+        Never begins or commits. With a unique key that is taken: the id of the job that has it, and nothing is written.
+        Inside a handler the new job is linked to the one that runs. Atomic with everything else in the transaction.
+
+        Raises, before any SQL:
+            InvalidJob: names, options or arguments that the database would refuse.
+        Raises:
+            UnknownTask: the name has this app's prefix and no such task exists.
+        """
+        self._check(job)
+        job = job.using(**options) if options else job
+        ctx = current.get()
+        params = enqueue_params(
+            job,
+            notify=not _will_be_prepared(conn),
+            cause=ctx.job_id if ctx else None,
+            correlation=ctx.correlation_id if ctx else None,
+        )
+        if isinstance(conn, AsyncConnection):
+            return _one_async(conn, ENQUEUE, params)
+        return int(_one(conn, ENQUEUE, params))
+
+    @overload
+    def enqueue_many(
+        self, conn: Connection[Any], jobs: Iterable[Job], *, progress: Callable[[int], None] | None = None
+    ) -> list[int | None]: ...
+
+    @overload
+    def enqueue_many(
+        self, conn: AsyncConnection[Any], jobs: Iterable[Job], *, progress: Callable[[int], None] | None = None
+    ) -> Awaitable[list[int | None]]: ...
+
+    def enqueue_many(
+        self, conn: Connection[Any] | AsyncConnection[Any], jobs: Iterable[Job], *, progress: Callable[[int], None] | None = None
+    ) -> list[int | None] | Awaitable[list[int | None]]:
+        """Write *jobs* in the caller's transaction, thousands in one statement; returns their ids in order.
+
+        None stands where a unique key was taken. *progress* is called with how many are written, after each 5,000. On an
+        autocommit connection without a transaction each 5,000 commit by themselves; in a transaction it is all or nothing.
+
+        Raises: what `enqueue` raises. Earlier chunks are then written: roll back.
+        """
+        if isinstance(conn, AsyncConnection):
+            return self._many_async(conn, jobs, progress)
+        ids: list[int | None] = []
+        for params in self._chunks(jobs, notify=not _will_be_prepared(conn)):
+            ids += _one(conn, ENQUEUE_MANY, params)
+            if progress:
+                progress(len(ids))
+        return ids
+
+    async def _many_async(self, conn: AsyncConnection[Any], jobs: Iterable[Job], progress: Callable[[int], None] | None) -> list[int | None]:
+        ids: list[int | None] = []
+        for params in self._chunks(jobs, notify=not _will_be_prepared(conn)):
+            ids += await _one_async(conn, ENQUEUE_MANY, params)
+            if progress:
+                progress(len(ids))
+        return ids
+
+    def _chunks(self, jobs: Iterable[Job], *, notify: bool) -> Iterator[dict[str, Any]]:
+        ctx = current.get()
+        rest = iter(jobs)
+        while chunk := list(islice(rest, _CHUNK)):
+            for job in chunk:
+                self._check(job)
+            yield enqueue_many_params(
+                chunk, notify=notify, cause=ctx.job_id if ctx else None, correlation=ctx.correlation_id if ctx else None
+            )
+
+    def _check(self, job: Job) -> None:
+        # Another app's task is another service's business; a wrong name with our own prefix is a mistake.
+        if job.task not in self.tasks and job.task.startswith(f"{self.name}."):
+            raise UnknownTask(job.task, difflib.get_close_matches(job.task, self.tasks, 3))
+
+
+def _will_be_prepared(conn: psycopg.BaseConnection[Any]) -> bool:
+    # A transaction that has notified cannot be prepared: inside tpc_begin nobody is woken, and the poll finds the job.
+    return getattr(conn, "_tpc", None) is not None
+
+
+# Cursors of our own making: the caller chose the row and cursor factories of the connection for himself.
+def _one(conn: Connection[Any], statement: LiteralString, params: dict[str, Any]) -> Any:
+    row = psycopg.Cursor(conn, row_factory=tuple_row).execute(statement, params).fetchone()
+    assert row is not None  # a select of one function
+    return row[0]
+
+
+async def _one_async(conn: AsyncConnection[Any], statement: LiteralString, params: dict[str, Any]) -> Any:
+    row = await (await psycopg.AsyncCursor(conn, row_factory=tuple_row).execute(statement, params)).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,244 @@
+"""Takes jobs in: looks around (tick), claims into free slots, and rests so that the next commit wakes it.
+
+One loop with every reason to wake in one place: a slot became free, a notification came, the poll is due, or a scheduled
+job is. Polling is not a second path: it is the same look around, a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import timedelta
+from typing import Protocol
+
+import psycopg
+
+from jobrunner.policy.floor import Class, Floors, Horizon
+from jobrunner.policy.models import Claimed
+from jobrunner.policy.sqlstate import LOST_RUNNER
+from jobrunner.store import jobs
+from jobrunner.store.jobs import Known, Tick
+from jobrunner.telemetry import Telemetry
+from jobrunner.worker.gate import Gate
+from jobrunner.worker.link import Link, Lost
+from jobrunner.worker.slots import BATCH, Slots
+
+_TICK = 0.04  # seconds between two looks around while there is work
+_NET = 1.0  # seconds between two looks from the very beginning, at the least
+_NET_SHARE = 20  # … and they take at most a twentieth of the time
+_CROWDED = 0.02  # seconds of a claim that say: it walked over jobs that nobody here can run
+_FIRST_GAP, _LAST_GAP = 0.004, 0.02
+_GIVE_UP = 3.0  # seconds to wait for open transactions before resting all the same
+_CLASSES = 64  # in one claim; more rotate
+_LOW_FIRST = 8  # every eighth claim asks the lowest priority first, so that none starves
+
+
+class Owner(Protocol):
+    """Whose claims these are."""
+
+    runner_id: int
+
+    def renew(self) -> None:
+        """Go on under a new id: the old one cannot be trusted any more. Holds the gate until then."""
+
+    def crowded(self) -> None:
+        """A claim walked over jobs that nobody here can run."""
+
+
+class Claimer:
+    """The claim loop of one runner."""
+
+    def __init__(
+        self,
+        link: Link,
+        slots: Slots,
+        known: Known,
+        queues: list[str] | None,
+        poll: float,
+        telemetry: Telemetry,
+        gate: Gate,
+        owner: Owner,
+    ) -> None:
+        self.lock = asyncio.Lock()
+        """Held while a claim is under way; whoever changes the runner's id takes it."""
+        self.resting = asyncio.Event()
+        """Set while an enqueue is sure to wake it."""
+        self._link, self._slots, self._known, self._poll, self._telemetry = link, slots, known, poll, telemetry
+        self._gate, self._owner = gate, owner
+        self._any = queues is None
+        self._floors, self._horizon = Floors(), Horizon()
+        self._floors.add((queue, 0) for queue in queues or [])
+        self._wake = asyncio.Event()
+        self._last_tick = 0.0
+        self._next_net = 0.0
+        self._claims = 0
+        self._due_in: float | None = None
+
+    def wake(self, payload: str = "") -> None:
+        """Look around soon; with "look", from the very beginning."""
+        if payload == "look":
+            self._next_net = 0.0
+        self._wake.set()
+
+    @property
+    def queues(self) -> set[str]:
+        """The queues that it knows of."""
+        return {queue for queue, _ in self._floors.ready}
+
+    async def run(self) -> None:
+        """Until cancelled. What a lost connection means is the owner's business."""
+        while True:
+            try:
+                await self._round()
+            except Lost:
+                self._owner.renew()
+            except psycopg.Error as error:
+                if error.sqlstate == LOST_RUNNER:
+                    self._owner.renew()
+                else:
+                    self._telemetry.emit("loop.failed", loop="claim", error=error)
+                    await asyncio.sleep(random.uniform(0, 0.1))
+
+    async def _round(self) -> None:
+        """Claim while there is room and something to claim; then rest."""
+        await self._gate.wait()
+        if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
+            await self._wait_for_room()
+            return
+        now = time.monotonic()
+        if now - self._last_tick > _TICK or self._wake.is_set():
+            self._wake.clear()
+            await self._look()
+            everything = self._slots.slow_room()
+        else:
+            everything = self._slots.demand()
+        if everything > 0:
+            if await self._claim(everything):
+                return
+            if self._slots.in_hand == 0:
+                await self._rest()
+                return
+        if (n := self._slots.prefetch()) and await self._claim(n, plain=True):
+            return
+        # Busy, and nothing to add: the next look when a slot is free, or soon.
+        await self._pause(_TICK)
+
+    async def _wait_for_room(self) -> None:
+        self._slots.room.clear()
+        if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
+            await self._slots.room.wait()
+
+    async def _look(self, asleep: timedelta | None = None) -> Tick:
+        async with self.lock:
+            tick = await self._link.run(jobs.tick, self._floors, any_queue=self._any, asleep=asleep)
+        self._last_tick = time.monotonic()
+        before = self._horizon.mark
+        lower = self._horizon.observe(tick.snapshot, tick.mark, self._last_tick)
+        if tick.seen >= 0 and tick.seated == tick.seen < 500:
+            self._floors.arrived = max(self._floors.arrived, before.stamp)
+        if tick.promoted < 500:
+            self._floors.due = max(self._floors.due, before.at)
+        if lower is not None:
+            self._floors.lower(lower)
+        self._floors.add(tick.found)
+        self._due_in = tick.due_in
+        if tick.seen > 0 or tick.promoted > 0:
+            self._wake.set()
+        return tick
+
+    async def _claim(self, n: int, *, plain: bool = False) -> bool:
+        """One claim of at most *n* jobs into the slots; whether it brought any. The only place that raises floors."""
+        n = min(n, BATCH)
+        order = self._order()
+        if not order:
+            return False
+        began = time.monotonic()
+        net = not plain and began >= self._next_net
+        if net:
+            self._floors.ready = dict.fromkeys(self._floors.ready, 0)
+        horizon = self._horizon.mark
+        known = Known(*map(list, zip(*self._quick(), strict=True))) if plain else self._known
+        async with self.lock:
+            if not self._gate.is_open:
+                return False
+            claimed = await self._link.run(jobs.claim, self._owner.runner_id, n, order, self._floors, known, plain=plain)
+            # Still under the lock: whoever changes the runner's id must find them in hand.
+            claimed.sort(key=_start_order)
+            self._slots.put(claimed)
+        took = time.monotonic() - began
+        if net:
+            self._next_net = time.monotonic() + max(_NET, _NET_SHARE * took)
+        if took > _CROWDED:
+            self._owner.crowded()
+        if not plain:
+            self._floors.claimed(order, _largest(claimed), len(claimed) >= n, horizon)
+        if claimed:
+            self._telemetry.emit("jobs.claimed", len(claimed))
+        return bool(claimed)
+
+    def _quick(self) -> list[tuple[str, int]]:
+        quick = self._slots.quick_tasks
+        return [(task, version) for task, version in zip(self._known.tasks, self._known.versions, strict=True) if task in quick]
+
+    def _order(self) -> list[Class]:
+        """Which classes to ask, in which order: priority first, queues in turn."""
+        self._claims += 1
+        order = sorted(self._floors.ready)
+        if len(order) > 1:
+            turn = self._claims % len(order)
+            order = order[turn:] + order[:turn]
+            order.sort(key=lambda found: found[1], reverse=self._claims % _LOW_FIRST != 0)
+        return order[:_CLASSES]
+
+    async def _rest(self) -> None:
+        """Nothing to do: say so, make sure that no commit can go unnoticed, and sleep until woken, the poll, or what is due.
+
+        An enqueue that read the flag before it was set may commit later and wake nobody. All such transactions had begun
+        when the flag was set (their ids are below X0); so the claimer looks again, at growing gaps, until one empty claim
+        had a snapshot in which all of them have ended.
+        """
+        asleep = timedelta(seconds=self._poll * 1.2 + 0.5)
+        first = (await self._look(asleep)).snapshot.xmax
+        began, gap, safe = time.monotonic(), _FIRST_GAP, False
+        while True:
+            if await self._claim(self._slots.demand()):
+                return
+            if safe:
+                break
+            await self._pause(gap)
+            gap = min(gap * 1.3, _LAST_GAP)
+            safe = (await self._look()).snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
+        self.resting.set()
+        try:
+            while True:
+                wait = self._poll * random.uniform(0.8, 1.2)
+                await self._pause(wait if self._due_in is None else max(0.0, min(wait, self._due_in)))
+                await self._gate.wait()
+                if self._slots.in_hand:
+                    return
+                await self._look(asleep)
+                if await self._claim(self._slots.demand()):
+                    return
+        finally:
+            self.resting.clear()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+
+def _start_order(job: Claimed) -> tuple[int, int]:
+    return -job.priority, job.seq
+
+
+def _largest(claimed: list[Claimed]) -> dict[Class, int]:
+    seqs: dict[Class, int] = {}
+    for job in claimed:
+        found = (job.queue, job.priority)
+        seqs[found] = max(seqs.get(found, 0), job.seq)
+    return seqs

@@ -1,0 +1,247 @@
+"""What a handler is given: its job, its progress, its logger, and transactions that are fenced by its claim."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol
+from uuid import UUID, uuid5
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from jobrunner.errors import ConfigError, StaleLease
+from jobrunner.policy.models import Claimed, Json
+from jobrunner.store.calls import FENCE, FINISH_IN_PLACE, NAME_CAUSE
+
+log = logging.getLogger("jobrunner.job")
+
+_TREES = UUID("6f8d1b1e-6b4e-5e63-9d0f-2a5b9a3d7c11")  # the namespace of correlation ids that start with a job
+
+
+class Lender(Protocol):
+    """What a context needs of its runner."""
+
+    runner_id: int
+
+    async def lend_async(self) -> AsyncConnection[Any]:
+        """A connection in autocommit for one transaction of an async handler."""
+
+    async def take_back_async(self, conn: AsyncConnection[Any]) -> None:
+        """It is not needed any more; may be broken."""
+
+    def lend(self) -> Connection[Any]:
+        """A connection in autocommit for one transaction of a sync handler; called on its thread."""
+
+    def take_back(self, conn: Connection[Any]) -> None:
+        """It is not needed any more; may be broken."""
+
+    def note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
+        """Write this soon; callable from any thread."""
+
+
+class Context:
+    """One run of one job, from the inside."""
+
+    __slots__ = ("_job", "_lender", "_logger", "_progress", "cancelled", "finished")
+
+    def __init__(self, job: Claimed, lender: Lender) -> None:
+        self._job = job
+        self._lender = lender
+        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+        self._progress: dict[str, Any] | None = None
+        self.cancelled = False
+        """True when this run should end: its timeout, the end of a shutdown's grace, a lost lease, or a person's request. An
+        async handler also gets CancelledError; a sync one has to look here."""
+        self.finished = False
+        """True once `transaction()` has ended the job: nothing that happens later changes the outcome."""
+
+    @property
+    def job_id(self) -> int:
+        """The same through every retry: the natural idempotency key."""
+        return self._job.id
+
+    @property
+    def task(self) -> str:
+        """Full name of the task."""
+        return self._job.task
+
+    @property
+    def queue(self) -> str:
+        """Where it was claimed."""
+        return self._job.queue
+
+    @property
+    def key(self) -> str | None:
+        """What orders it, if anything."""
+        return self._job.key
+
+    @property
+    def attempt(self) -> int:
+        """Starts so far, this one counted."""
+        return self._job.attempt
+
+    @property
+    def failures(self) -> int:
+        """Failures so far."""
+        return self._job.failures
+
+    @property
+    def crashes(self) -> int:
+        """Runners that were lost under it."""
+        return self._job.crashes
+
+    @property
+    def max_attempts(self) -> int:
+        """Failures after which it is dead."""
+        return self._job.max_attempts
+
+    @property
+    def headers(self) -> dict[str, Json]:
+        """What was sent beside the arguments."""
+        return self._job.headers
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was enqueued."""
+        return self._job.created_at
+
+    @property
+    def correlation_id(self) -> UUID:
+        """One id for the whole tree of jobs that a fact caused: the headers' own, or made from the root job's id."""
+        given = self._job.headers.get("correlation_id")
+        if isinstance(given, str):
+            try:
+                return UUID(given)
+            except ValueError:
+                pass
+        return uuid5(_TREES, str(self._job.id))
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that adds job, task and attempt to every record."""
+        if self._logger is None:
+            self._logger = _JobLogger(log, {"job_id": self._job.id, "task": self._job.task, "attempt": self._job.attempt})
+        return self._logger
+
+    def progress(
+        self, processed: int | None = None, *, total: int | None = None, failed: int | None = None, message: str | None = None
+    ) -> None:
+        """Say how far the job is, in absolute numbers; what is not given stays as it was said last.
+
+        Never blocks and may be called as often as you like: the latest is written four times a second and at the end.
+        """
+        if self._progress is None:
+            self._progress = {"id": self._job.id, "total": None, "processed": 0, "failed": 0, "message": None}
+        for name, value in (("processed", processed), ("total", total), ("failed", failed), ("message", message)):
+            if value is not None:
+                self._progress[name] = value
+        self._lender.note_progress(self._job.id, self._progress.copy())
+
+    def transaction(self, *, final: bool = True) -> Lent:
+        """A connection in a transaction that commits only while this run holds the job. `async with` in an async handler
+        (a psycopg AsyncConnection), `with` in a sync one (a Connection).
+
+        *final*: leaving it without an exception also ends the job, in the same commit: the writes happen exactly once. It
+        may be left once; what the handler does later cannot change the outcome. Not *final*: the commit does not end the
+        job, and there may be many.
+
+        Raises, on leaving:
+            StaleLease: the claim is gone; everything in the transaction is rolled back.
+        """
+        return Lent(self, self._lender, self._job, final=final)
+
+
+class Lent:
+    """The connection of one `ctx.transaction()`; sync or async, as it is entered."""
+
+    __slots__ = ("_begun", "_conn", "_ctx", "_final", "_job", "_lender")
+
+    def __init__(self, ctx: Context, lender: Lender, job: Claimed, *, final: bool) -> None:
+        self._ctx, self._lender, self._job, self._final = ctx, lender, job, final
+        self._conn: Any = None
+        self._begun: Any = None
+
+    def _check(self) -> None:
+        if self._ctx.finished:
+            raise ConfigError("ctx.transaction()", f"has already ended job {self._job.id}: it can be left once")
+        if self._ctx.cancelled:
+            raise StaleLease(self._job.id, self._job.attempt)
+
+    def _cause(self) -> dict[str, str]:
+        return {"id": str(self._job.id), "correlation": str(self._ctx.correlation_id)}
+
+    def _fence(self) -> tuple[Any, dict[str, int]]:
+        params = {"runner": self._lender.runner_id, "id": self._job.id, "attempt": self._job.attempt}
+        return (FINISH_IN_PLACE if self._final else FENCE), params
+
+    async def __aenter__(self) -> AsyncConnection[tuple[Any, ...]]:
+        self._check()
+        self._conn = await self._lender.lend_async()
+        try:
+            self._begun = self._conn.transaction()
+            await self._begun.__aenter__()
+            await self._conn.execute(NAME_CAUSE, self._cause())
+        except BaseException:
+            await self._lender.take_back_async(self._conn)
+            raise
+        conn: AsyncConnection[tuple[Any, ...]] = self._conn
+        return conn
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                try:
+                    self._check()
+                    held = await (await self._conn.execute(*self._fence())).fetchone()
+                    if not held[0]:
+                        raise StaleLease(self._job.id, self._job.attempt)
+                except BaseException as refused:
+                    await self._begun.__aexit__(type(refused), refused, refused.__traceback__)
+                    raise
+            await self._begun.__aexit__(kind, error, trace)
+            self._ctx.finished = self._ctx.finished or (self._final and error is None)
+        finally:
+            await self._lender.take_back_async(self._conn)
+
+    def __enter__(self) -> psycopg.Connection[tuple[Any, ...]]:
+        self._check()
+        self._conn = self._lender.lend()
+        try:
+            self._begun = self._conn.transaction()
+            self._begun.__enter__()
+            self._conn.execute(NAME_CAUSE, self._cause())
+        except BaseException:
+            self._lender.take_back(self._conn)
+            raise
+        conn: psycopg.Connection[tuple[Any, ...]] = self._conn
+        return conn
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                try:
+                    self._check()
+                    held = self._conn.execute(*self._fence()).fetchone()
+                    if not held[0]:
+                        raise StaleLease(self._job.id, self._job.attempt)
+                except BaseException as refused:
+                    self._begun.__exit__(type(refused), refused, refused.__traceback__)
+                    raise
+            self._begun.__exit__(kind, error, trace)
+            self._ctx.finished = self._ctx.finished or (self._final and error is None)
+        finally:
+            self._lender.take_back(self._conn)
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+current: ContextVar[Context | None] = ContextVar("jobrunner_context", default=None)
+"""The run that this code is part of: what it enqueues was caused by it."""

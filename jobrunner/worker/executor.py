@@ -1,0 +1,132 @@
+"""One run: takes a claimed job and its task, returns an outcome. Knows nothing of SQL; every way a handler can end is here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from jobrunner.errors import InvalidArguments, InvalidJob
+from jobrunner.policy.lifecycle import (
+    Answer,
+    Cancel,
+    Failed,
+    FinishedInPlace,
+    InvalidPayload,
+    Outcome,
+    Reject,
+    Retry,
+    Snooze,
+    Succeeded,
+    TimedOut,
+    TooNew,
+)
+from jobrunner.policy.models import Claimed, encode
+from jobrunner.policy.text import describe
+from jobrunner.telemetry import Telemetry, log
+from jobrunner.worker.context import Context, current
+from jobrunner.worker.task import Task
+
+_DONE = Succeeded()  # what nearly every run returns
+
+
+class Executor:
+    """Runs handlers: coroutines on the loop, plain functions in threads."""
+
+    def __init__(self, tasks: dict[str, Task[Any, Any]], threads: ThreadPoolExecutor, telemetry: Telemetry) -> None:
+        self._tasks, self._threads, self._telemetry = tasks, threads, telemetry
+
+    def task(self, name: str) -> Task[Any, Any]:
+        """The task of that name; a claim takes only those that are known."""
+        return self._tasks[name]
+
+    async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome], None]) -> None:
+        """Run *job* and call *settle* with its outcome, once; returns when the handler has returned.
+
+        For a sync handler past its timeout that is later than the settlement: a thread cannot be stopped.
+        Cancelling this coroutine raises CancelledError here, after the handler got it; the caller knows why it cancelled.
+        """
+        task = self._tasks[job.task]
+        if job.version > task.version:
+            settle(TooNew(job.version, task.version))
+            return
+        try:
+            arguments = task.read(job.args)
+        except InvalidArguments as error:
+            settle(InvalidPayload(describe(error)))
+            return
+
+        current.set(ctx)
+        if not task.is_async:
+            await self._run_in_thread(task, ctx, arguments, settle)
+            return
+        try:
+            if task.timeout is None:
+                answer = await task.function(ctx, **arguments)
+            else:
+                async with asyncio.timeout(task.timeout.total_seconds()) as limit:
+                    answer = await task.function(ctx, **arguments)
+        except Exception as error:
+            if task.timeout is not None and limit.expired():
+                ctx.cancelled = True
+                settle(self._end(ctx, TimedOut(task.timeout)))
+            else:
+                settle(self._failed(task, ctx, error))
+        else:
+            settle(self._answered(ctx, answer))
+
+    async def _run_in_thread(self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome], None]) -> None:
+        run = contextvars.copy_context().run
+        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: run(task.function, ctx, **arguments))
+        try:
+            await asyncio.wait([future], timeout=task.timeout and task.timeout.total_seconds())
+            if not future.done() and task.timeout is not None:
+                ctx.cancelled = True  # its later transactions are refused
+                settle(self._end(ctx, TimedOut(task.timeout)))
+                await asyncio.wait([future])
+                self._late(task, ctx, future)
+                return
+        except asyncio.CancelledError:
+            ctx.cancelled = True
+            future.add_done_callback(lambda ended: self._late(task, ctx, ended))
+            raise
+        try:
+            answer = future.result()
+        except BaseException as error:  # SystemExit in a thread must not end the runner
+            settle(self._failed(task, ctx, error))
+        else:
+            settle(self._answered(ctx, answer))
+
+    def _answered(self, ctx: Context, answer: Any) -> Outcome:
+        if ctx.finished:
+            return FinishedInPlace()
+        if answer is None:
+            return _DONE
+        if isinstance(answer, Retry | Snooze | Cancel | Reject):
+            reply: Answer = answer
+            return reply
+        try:
+            encode({"result": answer}, ctx.task, root="result")
+        except InvalidJob as error:
+            # Its effects have happened: the job succeeded, and a repetition would do them twice.
+            log.warning("the result of job %s was not kept: %s", ctx.job_id, error, extra={"job_id": ctx.job_id, "task": ctx.task})
+            return _DONE
+        return Succeeded(answer)
+
+    def _failed(self, task: Task[Any, Any], ctx: Context, error: BaseException) -> Outcome:
+        if ctx.finished:
+            self._telemetry.emit("job.late_error", job=ctx.job_id, task=ctx.task, error=error)
+            log.error("job %s raised after it was finished in place", ctx.job_id, exc_info=error, extra={"job_id": ctx.job_id, "task": ctx.task})
+            return FinishedInPlace()
+        self._telemetry.emit("job.failed", job=ctx.job_id, task=ctx.task, error=error)
+        return Failed(describe(error), task.retry.rule_for(error))
+
+    def _end(self, ctx: Context, outcome: Outcome) -> Outcome:
+        return FinishedInPlace() if ctx.finished else outcome
+
+    def _late(self, task: Task[Any, Any], ctx: Context, ended: asyncio.Future[Any]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            self._telemetry.emit("job.late_error", job=ctx.job_id, task=task.name, error=error)
+

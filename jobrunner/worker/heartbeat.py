@@ -1,0 +1,105 @@
+"""The heartbeat: an OS thread with a connection of its own, so that a blocked event loop or a cancelled await never looks dead."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import psycopg
+
+from jobrunner.store import runners
+from jobrunner.telemetry import log
+from jobrunner.worker.link import SOCKET, pause
+
+
+class Pulse(Protocol):
+    """Whom the heartbeat speaks for. Called on the heartbeat's thread."""
+
+    runner_id: int
+
+    def vitals(self) -> tuple[int, bool]:
+        """Running jobs, and whether notifications arrive."""
+
+    def beaten(self, cancel: list[int]) -> None:
+        """A beat got through; *cancel*: jobs that a person wants stopped."""
+
+    def lost(self, runner_id: int) -> None:
+        """The database says that this runner was declared lost."""
+
+    def uncertain(self, silent: float) -> None:
+        """No beat got through for *silent* seconds: the lease may be about to run out."""
+
+
+class Heartbeat:
+    """Beats every *interval* seconds until stopped. While the lease is uncertain it says so with every try."""
+
+    def __init__(self, dsn: str, pulse: Pulse, interval: float, patience: float) -> None:
+        self._dsn, self._pulse, self._interval, self._patience = dsn, pulse, interval, patience
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="jobrunner heartbeat", daemon=True)
+        self._healthy_since: float | None = None
+        self._last_good = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._last_good = time.monotonic()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating; returns when the thread has ended, 5 s at the most."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def healthy_for(self) -> float:
+        """Seconds since this session's first good beat; 0 while the last one failed."""
+        since = self._healthy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _live(self) -> None:
+        conn: psycopg.Connection[tuple[Any, ...]] | None = None
+        tries = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                if conn is None:
+                    conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **_SOCKET)
+                runner_id = self._pulse.runner_id
+                busy, listening = self._pulse.vitals()
+                alive, cancel = runners.beat(conn, runner_id, busy, listening=listening)
+            except Exception as error:
+                # Whatever it is, a heartbeat that ends is worse than one that tries again.
+                if tries == 0:
+                    log.warning("heartbeat failed: %s", str(error).strip())
+                self._healthy_since = None
+                if conn is not None:
+                    with contextlib.suppress(Exception):
+                        conn.close()
+                    conn = None
+                self._worry()
+                tries += 1
+                self._stop.wait(pause(tries, min(2.0, self._interval)))
+                continue
+            tries = 0
+            if alive:
+                # From before the statement: the server may have stamped it at any time since.
+                self._last_good = began
+                self._healthy_since = self._healthy_since or began
+                self._pulse.beaten(cancel)
+            else:
+                self._pulse.lost(runner_id)
+            self._stop.wait(self._interval if alive else min(0.2, self._interval))
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                conn.close()
+
+    def _worry(self) -> None:
+        silent = time.monotonic() - self._last_good
+        if silent > self._patience:
+            self._pulse.uncertain(silent)
+
+
+_SOCKET = {**SOCKET, "connect_timeout": 4, "tcp_user_timeout": 4_000, "application_name": "jobrunner heartbeat"}

@@ -1,0 +1,55 @@
+"""Connections for handlers: a small pool, made when the first handler asks, async and sync apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg_pool
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import tuple_row
+
+from jobrunner.worker.link import SOCKET
+
+_MOST = 4
+
+
+class Lending:
+    """The pools of one runner; opened by `open`, filled on demand, at most four connections each."""
+
+    def __init__(self, dsn: str) -> None:
+        settings: dict[str, Any] = {
+            **SOCKET,
+            "autocommit": True,
+            "prepare_threshold": None,
+            "row_factory": tuple_row,
+            "application_name": "jobrunner handler",
+        }
+        self._async = psycopg_pool.AsyncConnectionPool[AsyncConnection[Any]](
+            dsn, kwargs=settings, min_size=0, max_size=_MOST, open=False, name="jobrunner handlers"
+        )
+        self._sync = psycopg_pool.ConnectionPool[Connection[Any]](
+            dsn, kwargs=settings, min_size=0, max_size=_MOST, open=False, name="jobrunner handlers"
+        )
+
+    async def lend_async(self) -> AsyncConnection[Any]:
+        """A connection for one transaction of an async handler; waits up to 30 s for one."""
+        await self._async.open()
+        return await self._async.getconn()
+
+    async def take_back_async(self, conn: AsyncConnection[Any]) -> None:
+        """It is not needed any more."""
+        await self._async.putconn(conn)
+
+    def lend(self) -> Connection[Any]:
+        """A connection for one transaction of a sync handler; waits up to 30 s for one."""
+        self._sync.open()
+        return self._sync.getconn()
+
+    def take_back(self, conn: Connection[Any]) -> None:
+        """It is not needed any more."""
+        self._sync.putconn(conn)
+
+    async def close(self) -> None:
+        """Close both; a handler thread that still runs finds its pool closed."""
+        await self._async.close(timeout=2)
+        self._sync.close(timeout=0.5)

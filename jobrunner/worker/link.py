@@ -1,0 +1,131 @@
+"""A connection that comes back: one purpose, one PostgreSQL session at a time, and the SQLSTATE policy at its edge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import tuple_row
+
+from jobrunner.policy.sqlstate import Trouble, classify
+from jobrunner.telemetry import log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Session: TypeAlias = AsyncConnection[tuple[Any, ...]]
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_EXHAUSTED_WAIT = 30.0
+
+# Keepalives find a peer that is gone; tcp_user_timeout one that still acknowledges nothing. Both work through poolers.
+SOCKET = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "connect_timeout": 5,
+    "target_session_attrs": "read-write",
+}
+
+
+class Lost(Exception):
+    """The connection was lost while a statement was under way: whether it committed is not known."""
+
+
+class Broken(Exception):
+    """The set-up is wrong; trying again cannot help."""
+
+
+def pause(tries: int, longest: float = _LONGEST_WAIT) -> float:
+    """Seconds before the next try: exponential with full jitter, so that a fleet does not come back in one wave."""
+    return random.uniform(0, min(longest, _FIRST_WAIT * 2 ** min(tries, 10)))
+
+
+def trouble(error: psycopg.Error) -> Trouble:
+    """The answer to *error*, by its SQLSTATE."""
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return Trouble.RECONNECT
+    if isinstance(error, psycopg.InterfaceError):
+        return Trouble.RECONNECT
+    return classify(error.sqlstate)
+
+
+class Link:
+    """One purpose's connection; calls of several coroutines follow one another."""
+
+    def __init__(self, dsn: str, purpose: str) -> None:
+        self._dsn, self.purpose = dsn, purpose
+        self._conn: Session | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """`call(conn, …)` once, on a session that was alive before.
+
+        Raises:
+            Lost: the session broke during the call, or the server cannot be used now. The next run opens a new one.
+            Broken: a configuration error.
+            psycopg.Error: anything else; the session is still good.
+        """
+        async with self._turn:
+            return await self._run(call, *args, **kwargs)
+
+    async def _run(self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        conn = await self._session()
+        try:
+            return await call(conn, *args, **kwargs)
+        except psycopg.Error as error:
+            match trouble(error):
+                case Trouble.RECONNECT | Trouble.WAIT:
+                    await self.close()
+                    raise Lost(str(error)) from error
+                case Trouble.STOP:
+                    raise Broken(str(error)) from error
+                case _:
+                    if conn.broken or conn.closed:
+                        await self.close()
+                        raise Lost(str(error)) from error
+                    raise
+        except asyncio.CancelledError:
+            await self.close()  # the answer may still come: nobody else may read it
+            raise
+
+    async def open_once(self) -> Session:
+        """The connection, tried once: raises psycopg's error when it cannot be had."""
+        self._conn = await connect(self._dsn, self.purpose)
+        return self._conn
+
+    async def _session(self) -> Session:
+        tries = 0
+        while self._conn is None or self._conn.broken or self._conn.closed:
+            try:
+                self._conn = await connect(self._dsn, self.purpose)
+            except psycopg.Error as error:
+                answer = trouble(error)
+                if answer is Trouble.STOP:
+                    raise Broken(str(error)) from error
+                if tries == 0:
+                    log.warning("%s: no connection: %s", self.purpose, str(error).strip())
+                tries += 1
+                await asyncio.sleep(pause(tries, _EXHAUSTED_WAIT if answer is Trouble.WAIT else _LONGEST_WAIT))
+        return self._conn
+
+    async def close(self) -> None:
+        """Give the session up; never raises."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                await conn.close()
+
+
+async def connect(dsn: str, purpose: str) -> Session:
+    """A session for our own statements: autocommit, READ COMMITTED whatever the role's default, nothing prepared."""
+    conn = await AsyncConnection.connect(
+        dsn, autocommit=True, prepare_threshold=None, row_factory=tuple_row, **{**SOCKET, "application_name": f"jobrunner {purpose}"}
+    )
+    await conn.execute("set default_transaction_isolation = 'read committed'")
+    return conn

@@ -1,0 +1,224 @@
+"""Writes what became of runs: buffers settlements, flushes on size or time, and repeats until each one has an answer.
+
+A settlement is idempotent (fenced by job, attempt and runner), so one whose answer was lost is simply sent again, and its
+verdict asked for: settled before, busy (someone holds the row), or stale (another attempt has the job).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from jobrunner.policy.lifecycle import Settlement, State
+from jobrunner.policy.models import Claimed, encode
+from jobrunner.policy.sqlstate import Trouble
+from jobrunner.store import jobs
+from jobrunner.telemetry import Telemetry, log
+from jobrunner.worker.gate import Gate
+from jobrunner.worker.link import Link, Lost, trouble
+
+BATCH = 100
+"""Settlements in one statement."""
+
+FULL = 2000
+"""From here on a runner claims no more."""
+
+_LINGER = 0.002
+_BUSY_WAIT = 0.1
+
+
+@dataclass(slots=True)
+class Pending:
+    """Settlements that wait, by the statement that they need."""
+
+    done: deque[tuple[Claimed, str | None]] = field(default_factory=deque)
+    """Successes without a key, each with its result as JSON text."""
+    other: deque[tuple[Claimed, Settlement]] = field(default_factory=deque)
+    in_place: deque[Claimed] = field(default_factory=deque)
+    """Ended by the handler's own transaction: to be moved out of the way."""
+
+    def __len__(self) -> int:
+        return len(self.done) + len(self.other) + len(self.in_place)
+
+    def jobs(self) -> Iterable[Claimed]:
+        """All of them."""
+        yield from (job for job, _ in self.done)
+        yield from (job for job, _ in self.other)
+        yield from self.in_place
+
+
+class Settler:
+    """The buffer and the one task that empties it. *runner_id* is asked for at every flush: it can change."""
+
+    def __init__(self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, wake: Callable[[], None], gate: Gate) -> None:
+        self.lock = asyncio.Lock()
+        """Held during a flush; whoever changes the runner's id takes it."""
+        self.pending = Pending()
+        self._link, self._runner_id, self._telemetry, self._wake, self._gate = link, runner_id, telemetry, wake, gate
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put(self, job: Claimed, settlement: Settlement | None) -> None:
+        """Take one settlement; None: the job was finished in place."""
+        pending = self.pending
+        if settlement is None:
+            pending.in_place.append(job)
+        elif settlement.state is State.SUCCEEDED and not settlement.keyed:
+            result = settlement.result
+            pending.done.append((job, None if result is None else json.dumps(result, ensure_ascii=False, allow_nan=False)))
+        else:
+            pending.other.append((job, settlement))
+        size = len(pending)
+        if size >= BATCH:
+            self._work.set()
+            if size >= FULL:
+                self._gate.hold("full")
+        elif self._timer is None:
+            self._idle.clear()
+            self._timer = asyncio.get_running_loop().call_later(_LINGER, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._work.set()
+
+    async def drained(self) -> None:
+        """Return when everything that was put has its answer."""
+        self._work.set()
+        await self._idle.wait()
+
+    def drop(self, ids: set[int]) -> None:
+        """Forget settlements of jobs that are no longer ours."""
+        pending = self.pending
+        pending.done = deque(item for item in pending.done if item[0].id not in ids)
+        pending.other = deque(item for item in pending.other if item[0].id not in ids)
+
+    async def run(self) -> None:
+        """Flush until cancelled."""
+        while True:
+            if not self.pending:
+                self._idle.set()
+            await self._work.wait()
+            self._work.clear()
+            while self.pending:
+                self._idle.clear()
+                try:
+                    async with self.lock:
+                        await self._flush()
+                except Lost as error:
+                    log.info("settle: connection lost, sending again: %s", error)
+                if len(self.pending) < FULL:
+                    self._gate.release("full")
+
+    async def _flush(self) -> None:
+        pending, runner = self.pending, self._runner_id()
+        if pending.done:
+            batch = sorted((pending.done[n] for n in range(min(BATCH, len(pending.done)))), key=_by_id)
+            kept = await self._finish(runner, batch)
+            self._forget(pending.done, kept)
+        if pending.other:
+            rows = sorted((pending.other[n] for n in range(min(BATCH, len(pending.other)))), key=_by_id)
+            answered = await self._settle(runner, rows)
+            self._forget(pending.other, answered)
+        if pending.in_place:
+            ids = [job.id for job in pending.in_place]
+            await self._link.run(jobs.depart, runner, ids)
+            for _ in ids:
+                pending.in_place.popleft()
+            self._telemetry.emit("jobs.succeeded", len(ids))
+            self._wake()
+
+    @staticmethod
+    def _forget(queue: deque[Any], answered: set[int]) -> None:
+        """Take the answered ones of the first batch off; busy ones go to the end."""
+        for _ in range(min(BATCH, len(queue))):
+            item = queue.popleft()
+            if item[0].id not in answered:
+                queue.append(item)
+
+    async def _finish(self, runner: int, batch: list[tuple[Claimed, str | None]]) -> set[int]:
+        ids = [job.id for job, _ in batch]
+        attempts = [job.attempt for job, _ in batch]
+        results = [result for _, result in batch]
+        try:
+            settled = await self._link.run(jobs.finish, runner, ids, attempts, results if any(results) else None)
+        except psycopg.Error as error:
+            if len(batch) == 1:
+                return await self._unwritable(runner, batch[0][0], Settlement(ids[0], attempts[0], State.SUCCEEDED), error)
+            return await self._halves(self._finish, runner, batch)
+        self._telemetry.emit("jobs.succeeded", len(settled))
+        return settled if len(settled) == len(ids) else await self._judge(runner, batch, settled)
+
+    async def _settle(self, runner: int, rows: list[tuple[Claimed, Settlement]]) -> set[int]:
+        try:
+            settled = await self._link.run(jobs.settle, runner, [_row(settlement) for _, settlement in rows])
+        except psycopg.Error as error:
+            if len(rows) == 1:
+                return await self._unwritable(runner, *rows[0], error)
+            return await self._halves(self._settle, runner, rows)
+        self._telemetry.emit("jobs.settled", len(settled))
+        self._wake()  # a retry may be due before the next poll, and a key may have passed its turn
+        return settled if len(settled) == len(rows) else await self._judge(runner, rows, settled)
+
+    async def _halves(self, send: Callable[[int, Any], Any], runner: int, batch: list[Any]) -> set[int]:
+        """One row can spoil a batch (locked by a person, not storable): send the halves, until it stands alone."""
+        middle = len(batch) // 2
+        first: set[int] = await send(runner, batch[:middle])
+        second: set[int] = await send(runner, batch[middle:])
+        return first | second
+
+    async def _unwritable(self, runner: int, job: Claimed, settlement: Settlement, error: psycopg.Error) -> set[int]:
+        """One settlement that fails alone: later when someone holds the row, else with the least that can be written."""
+        if trouble(error) is not Trouble.REFUSED:
+            await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
+            return set()
+        log.error("the settlement of job %s cannot be stored, its state alone is: %s", job.id, error)
+        row = _row(Settlement(job.id, job.attempt, settlement.state, delay=settlement.delay, failed=settlement.failed, reason="unserialisable"))
+        await self._link.run(jobs.settle, runner, [row])
+        return {job.id}
+
+    async def _judge(self, runner: int, batch: list[tuple[Claimed, Any]], settled: set[int]) -> set[int]:
+        """The answered ones of a batch of which not all were settled now."""
+        rest = [job for job, _ in batch if job.id not in settled]
+        verdicts = await self._link.run(jobs.verdict, runner, [job.id for job in rest], [job.attempt for job in rest])
+        stale = [id_ for id_, verdict in verdicts.items() if verdict == "stale"]
+        if stale:
+            self._telemetry.emit("jobs.stale", len(stale), ids=stale)
+            log.warning("%s settlements were refused: other attempts have the jobs", len(stale), extra={"job_ids": stale})
+        busy = {id_ for id_, verdict in verdicts.items() if verdict == "busy"}
+        if busy:
+            await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
+        return {job.id for job, _ in batch} - busy
+
+
+def _by_id(item: tuple[Claimed, Any]) -> int:
+    return item[0].id
+
+
+def _row(settlement: Settlement) -> dict[str, Any]:
+    """The settlement as settle_v1 takes it."""
+    error = settlement.error
+    row: dict[str, Any] = {
+        "id": settlement.job_id,
+        "attempt": settlement.attempt,
+        "state": settlement.state,
+        "failed": settlement.failed,
+        "reason": settlement.reason,
+        "outcome": settlement.outcome,
+    }
+    if settlement.delay is not None:
+        row["delay"] = settlement.delay.total_seconds()
+    if settlement.result is not None:
+        row["result"] = json.loads(encode({"r": settlement.result}, "", root="result"))["r"]
+    if error is not None:
+        first_line = error.message.partition("\n")[0][:1000]
+        row |= {"error": f"{error.type}: {first_line}", "error_type": error.type, "message": error.message, "traceback": error.traceback}
+    return row

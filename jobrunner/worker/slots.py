@@ -1,0 +1,187 @@
+"""Room for running jobs: long-lived coroutines that take claimed jobs from a buffer, one after another.
+
+A coroutine a job would cost more than a short job itself. A slot is taken when its handler awaits, and free when there is
+nothing to run. The buffer may hold more than the slots can take at once (prefetch): only jobs of tasks that are quick,
+never keyed or once-crashed ones, at most one batch, and handed back after 2 s unstarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from statistics import median
+
+from jobrunner.policy.lifecycle import HandedBack, Outcome
+from jobrunner.policy.models import Claimed
+from jobrunner.policy.text import describe
+from jobrunner.policy.lifecycle import Failed
+from jobrunner.worker.context import Context, Lender
+from jobrunner.worker.executor import Executor
+
+BATCH = 200
+"""The most jobs that one claim asks for."""
+
+_QUICK = 0.02  # seconds: the median run of a task that may be prefetched
+_SAMPLES = 32
+_UNSTARTED = 2.0  # seconds that a claimed job may wait for a slot
+_TURN = 0.002  # seconds that handlers which never await may keep the loop
+
+Settle = Callable[[Claimed, Outcome], None]
+
+
+class Running:
+    """One run in a slot."""
+
+    __slots__ = ("ctx", "job", "outcome", "settled", "task")
+
+    def __init__(self, job: Claimed, ctx: Context, task: asyncio.Task[None]) -> None:
+        self.job, self.ctx, self.task = job, ctx, task
+        self.outcome: Outcome | None = None
+        self.settled = False
+
+
+class Slots:
+    """The buffer and the slots of one runner."""
+
+    def __init__(self, size: int, executor: Executor, lender: Lender, settle: Settle) -> None:
+        self.size = size
+        self.room = asyncio.Event()
+        """Set whenever a claim could bring something: a slot became free, or the buffer ran low."""
+        self.running: dict[int, Running] = {}
+        self._executor, self._lender, self._settle = executor, lender, settle
+        self._buffer: deque[tuple[Claimed, float]] = deque()
+        self._sleepers: deque[asyncio.Future[None]] = deque()
+        self._slots: list[asyncio.Task[None]] = []
+        self._runs: dict[str, list[float]] = {}
+        self._quick: set[str] = set()
+        self._turn_began = 0.0
+        self.room.set()
+
+    def start(self) -> None:
+        """Open the slots."""
+        self._slots = [asyncio.create_task(self._slot(), name=f"jobrunner slot {n}") for n in range(self.size)]
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs claimed and not yet settled by their run."""
+        return len(self.running) + len(self._buffer)
+
+    @property
+    def quick_tasks(self) -> set[str]:
+        """Tasks whose median run is under 20 ms."""
+        return self._quick
+
+    def demand(self) -> int:
+        """How many jobs of any kind could start at once."""
+        return self.size - self.in_hand
+
+    def prefetch(self) -> int:
+        """How many quick jobs the buffer should get beyond that: a batch, once half of the last one is gone."""
+        return BATCH - len(self._buffer) if self._quick and len(self._buffer) <= BATCH // 2 else 0
+
+    def slow_room(self) -> int:
+        """How many jobs of any kind could be taken beside the quick ones in the buffer."""
+        return self.size - len(self.running)
+
+    def put(self, jobs: Iterable[Claimed]) -> None:
+        """Take claimed jobs, in the order in which they should start."""
+        now = time.monotonic()
+        self._buffer.extend((job, now) for job in jobs)
+        for _ in range(min(len(self._sleepers), len(self._buffer))):
+            sleeper = self._sleepers.popleft()
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    def hand_back(self, reason: str, older_than: float = _UNSTARTED) -> int:
+        """Settle what has waited in the buffer for *older_than* seconds as handed back; returns how many."""
+        limit = time.monotonic() - older_than
+        back = 0
+        while self._buffer and self._buffer[0][1] <= limit:
+            job, _ = self._buffer.popleft()
+            self._settle(job, HandedBack(reason))
+            back += 1
+        return back
+
+    def drop(self, ids: set[int]) -> None:
+        """Forget jobs of the buffer that are no longer ours."""
+        self._buffer = deque(item for item in self._buffer if item[0].id not in ids)
+
+    def buffered(self) -> list[Claimed]:
+        """Jobs claimed and not started."""
+        return [job for job, _ in self._buffer]
+
+    def interrupt(self, job_id: int, outcome: Outcome) -> bool:
+        """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run."""
+        run = self.running.get(job_id)
+        if run is None or run.settled:
+            return False
+        run.outcome = outcome
+        run.ctx.cancelled = True
+        run.task.cancel()
+        return True
+
+    async def close(self) -> None:
+        """Close the slots; nothing may run any more."""
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
+
+    async def _slot(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        while True:
+            while not self._buffer:
+                self.room.set()
+                sleeper = asyncio.get_running_loop().create_future()
+                self._sleepers.append(sleeper)
+                await sleeper
+                self._turn_began = time.monotonic()
+            job, _ = self._buffer.popleft()
+            began = time.monotonic()
+            if began - self._turn_began > _TURN:
+                # Handlers that never await would otherwise run the whole buffer before a settlement gets its turn.
+                self._buffer.appendleft((job, _))
+                await asyncio.sleep(0)
+                self._turn_began = time.monotonic()
+                continue
+            await self._run(job, me, began)
+
+    async def _run(self, job: Claimed, me: asyncio.Task[None], began: float) -> None:
+        ctx = Context(job, self._lender)
+        run = self.running[job.id] = Running(job, ctx, me)
+        try:
+            await self._executor.run(job, ctx, partial(self._settled, run))
+        except asyncio.CancelledError:
+            if run.outcome is None:
+                raise
+            me.uncancel()
+            self._settled(run, run.outcome)
+        except BaseException as error:
+            # Not an Exception: SystemExit or KeyboardInterrupt out of a handler. It fails its job, not the runner.
+            logging.getLogger("jobrunner").exception("job %s raised %s", job.id, type(error).__name__)
+            self._settled(run, Failed(describe(error)))
+        finally:
+            del self.running[job.id]
+            while me.cancelling():
+                me.uncancel()
+        self._learn(job.task, time.monotonic() - began)
+        if len(self._buffer) <= BATCH // 2:
+            self.room.set()
+
+    def _settled(self, run: Running, outcome: Outcome) -> None:
+        if not run.settled:
+            run.settled = True
+            self._settle(run.job, outcome)
+
+    def _learn(self, task: str, seconds: float) -> None:
+        runs = self._runs.get(task)
+        if runs is None:
+            runs = self._runs[task] = []
+        runs.append(seconds)
+        if len(runs) == _SAMPLES:
+            (self._quick.add if median(runs) < _QUICK else self._quick.discard)(task)
+            runs.clear()

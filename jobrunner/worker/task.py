@@ -1,0 +1,131 @@
+"""A task: a named function, what its arguments must be, and how it is retried. Makes calls (Job) and reads them back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+from jobrunner.errors import ConfigError, InvalidArguments
+from jobrunner.policy.backoff import Backoff
+from jobrunner.policy.models import Job, Json
+from jobrunner.worker.context import Context
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task(Generic[P, R]):
+    """A registered function. Calling it calls the plain function; `job` makes a call of it for enqueue."""
+
+    name: str
+    """Full name, `app.function` unless given."""
+    function: Callable[Concatenate[Context, P], R]
+    """What was decorated."""
+    queue: str
+    """Where its jobs wait."""
+    priority: int
+    """Larger runs first."""
+    version: int
+    """Of its arguments: a runner takes jobs up to this."""
+    retry: Backoff
+    """How often and when it is tried again."""
+    timeout: timedelta | None
+    """How long one run may take."""
+    on_lease_uncertain: Literal["cancel", "continue"]
+    """What happens to a run when the runner cannot be sure to hold it any more (no heartbeat for most of its lease)."""
+    is_async: bool = field(init=False)
+    """Whether the handler is a coroutine function; a plain one runs in a thread."""
+    _arguments: type[BaseModel] = field(init=False, repr=False)
+    _signature: inspect.Signature = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
+        object.__setattr__(self, "_signature", _without_context(self.name, self.function))
+        object.__setattr__(self, "_arguments", _arguments_model(self.name, self.function, self._signature))
+
+    def __call__(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself."""
+        return self.function(ctx, *args, **kwargs)
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """A call of this task with exactly its parameters, bound and validated here; wrong ones are type errors too.
+
+        Only what is given is stored: a default stays the code's. Options (delay, key, …) are given to enqueue or by `using`.
+
+        Raises:
+            InvalidArguments: names or values that do not fit.
+        """
+        try:
+            given = self._signature.bind(*args, **kwargs).arguments
+            checked = self._arguments.model_validate(given)
+        except TypeError as error:
+            raise InvalidArguments(self.name, [str(error)]) from None
+        except pydantic.ValidationError as error:
+            raise InvalidArguments(self.name, _problems(error)) from None
+        return Job(
+            self.name,
+            checked.model_dump(mode="json", exclude_unset=True),
+            queue=self.queue,
+            priority=self.priority,
+            version=self.version,
+            max_attempts=self.retry.attempts,
+        )
+
+    def read(self, args: str) -> dict[str, Any]:
+        """The arguments of a stored call, validated again: rows also come from SQL.
+
+        Raises:
+            InvalidArguments: they do not fit the function as it is now.
+        """
+        try:
+            return self._arguments.model_validate_json(args).__dict__
+        except pydantic.ValidationError as error:
+            raise InvalidArguments(self.name, _problems(error)) from None
+
+    def as_json(self) -> dict[str, Json]:
+        """What the tasks table is told."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "queue": self.queue,
+            "priority": self.priority,
+            "max_attempts": self.retry.attempts,
+            "retry": self.retry.as_json(),
+        }
+
+
+def _without_context(name: str, function: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise ConfigError(f"task {name}", "must take the context as its first parameter, like `def task(ctx: Context, …)`")
+    for parameter in parameters[1:]:
+        if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+            raise ConfigError(f"task {name}", f"cannot take {parameter}: arguments are stored by name")
+    return signature.replace(parameters=parameters[1:])
+
+
+def _arguments_model(name: str, function: Callable[..., Any], signature: inspect.Signature) -> type[BaseModel]:
+    try:
+        hints: Mapping[str, Any] = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise ConfigError(f"task {name}", f"has an annotation that cannot be read where it is declared: {error}") from None
+    fields: dict[str, Any] = {
+        parameter.name: (hints.get(parameter.name, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in signature.parameters.values()
+    }
+    try:
+        return pydantic.create_model(f"{name} arguments", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    except NameError as error:
+        raise ConfigError(f"task {name}", str(error)) from None
+
+
+def _problems(error: pydantic.ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, problem['loc'])) or 'args'}: {problem['msg']}" for problem in error.errors(include_url=False, include_input=False)]
