@@ -197,7 +197,9 @@ class DatabaseUnavailable(JobrunnerError, ConnectionError):
 
     def __init__(self, dsn: str, reason: str, remedy: str | None = None) -> None:
         self.dsn, self.reason = without_password(dsn), _one_line(without_password(reason))
-        super().__init__(f"cannot use the database at {self.dsn or '(libpq defaults)'}: {self.reason}; {remedy or self._remedy}")
+        super().__init__(
+            f"cannot use the database at {self.dsn or '(libpq defaults)'}: {self.reason}; {remedy or self._remedy}"
+        )
 
 
 class ReadOnlyServer(DatabaseUnavailable):

@@ -176,8 +176,8 @@ class Claimed:
     """What orders it, if anything."""
     args: str
     """JSON text."""
-    headers: dict[str, Json]
-    """Beside the arguments."""
+    headers: str | None
+    """JSON text of what is beside the arguments; None for nothing."""
     run_at: datetime
     """When it was due."""
     created_at: datetime

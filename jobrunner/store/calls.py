@@ -38,7 +38,9 @@ def enqueue_params(job: Job, *, notify: bool, cause: int | None, correlation: UU
     }
 
 
-def enqueue_many_params(jobs: Sequence[Job], *, notify: bool, cause: int | None, correlation: UUID | None) -> dict[str, Any]:
+def enqueue_many_params(
+    jobs: Sequence[Job], *, notify: bool, cause: int | None, correlation: UUID | None
+) -> dict[str, Any]:
     """The parameters of ENQUEUE_MANY: one JSON array, its arguments encoded once."""
     return {"jobs": f"[{','.join([_element(job, cause, correlation) for job in jobs])}]", "notify": notify}
 

@@ -26,9 +26,13 @@ async def retain(conn: Connection) -> int:
         for name, attached, pending in await (await conn.execute(_OLD)).fetchall():
             partition = sql.Identifier("jobrunner", name)
             if pending:
-                await conn.execute(sql.SQL("alter table jobrunner.finished_jobs detach partition {} finalize").format(partition))
+                await conn.execute(
+                    sql.SQL("alter table jobrunner.finished_jobs detach partition {} finalize").format(partition)
+                )
             elif attached:
-                await conn.execute(sql.SQL("alter table jobrunner.finished_jobs detach partition {} concurrently").format(partition))
+                await conn.execute(
+                    sql.SQL("alter table jobrunner.finished_jobs detach partition {} concurrently").format(partition)
+                )
             # What hangs on those jobs goes first: after the drop nobody would know which rows they were.
             await conn.execute(sql.SQL(_FORGET).format(partition=partition))
             await conn.execute(sql.SQL("drop table {}").format(partition))

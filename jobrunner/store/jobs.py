@@ -56,7 +56,9 @@ class Tick:
     found: list[Class]
 
 
-async def claim(conn: Connection, runner: int, n: int, order: Sequence[Class], floors: Floors, known: Known, *, plain: bool) -> list[Claimed]:
+async def claim(
+    conn: Connection, runner: int, n: int, order: Sequence[Class], floors: Floors, known: Known, *, plain: bool
+) -> list[Claimed]:
     """Up to *n* jobs, now running on *runner*, from the classes in *order* above their floors; in no particular order.
 
     *plain*: only jobs that may wait in hand (no key, never crashed). Raises JR001 when the runner was declared lost.
@@ -78,12 +80,18 @@ async def claim(conn: Connection, runner: int, n: int, order: Sequence[Class], f
     return [Claimed(*row) for row in await cursor.fetchall()]
 
 
-async def finish(conn: Connection, runner: int, ids: Sequence[int], attempts: Sequence[int], results: Sequence[str | None] | None) -> set[int]:
+async def finish(
+    conn: Connection, runner: int, ids: Sequence[int], attempts: Sequence[int], results: Sequence[str | None] | None
+) -> set[int]:
     """Move successes without a key into history; returns the ids that are settled now.
 
     *ids* ascending; *results*: JSON text or None for each, or None for all. Safe to repeat: see `verdict`.
     """
-    row = await _row(conn, _FINISH, {"runner": runner, "ids": list(ids), "attempts": list(attempts), "results": results and list(results)})
+    row = await _row(
+        conn,
+        _FINISH,
+        {"runner": runner, "ids": list(ids), "attempts": list(attempts), "results": results and list(results)},
+    )
     return set(row[0])
 
 
@@ -93,7 +101,9 @@ async def settle(conn: Connection, runner: int, rows: Sequence[dict[str, Any]]) 
     return set(row[0])
 
 
-async def verdict(conn: Connection, runner: int, ids: Sequence[int], attempts: Sequence[int]) -> dict[int, Literal["settled", "busy", "stale"]]:
+async def verdict(
+    conn: Connection, runner: int, ids: Sequence[int], attempts: Sequence[int]
+) -> dict[int, Literal["settled", "busy", "stale"]]:
     """What became of settlements that were not accepted, by id."""
     cursor = await conn.execute(_VERDICT, {"runner": runner, "ids": list(ids), "attempts": list(attempts)})
     return dict(cast("list[tuple[int, Literal['settled', 'busy', 'stale']]]", await cursor.fetchall()))
@@ -127,7 +137,7 @@ async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: tim
     snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities = row
     return Tick(
         snapshot=Snapshot.parse(snapshot),
-        mark=Mark(cast(int, stamp), cast(datetime, at)),
+        mark=Mark(cast("int", stamp), cast("datetime", at)),
         promoted=promoted,
         seen=seen,
         seated=seated,

@@ -21,8 +21,8 @@ async def listen(conn: AsyncConnection[Any], probe: str) -> None:
     await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
 
 
-async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncIterator[str]:
-    """Payloads of wake-ups for about *seconds*, after a proof that notifications arrive at all.
+async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncIterator[str | None]:
+    """Payloads of wake-ups for about *seconds*; None for the session's own probe, the proof that notifications arrive.
 
     Raises:
         Silent: the probe that was sent first did not come back in that time.
@@ -32,6 +32,7 @@ async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncI
     async for notification in conn.notifies(timeout=seconds):
         if notification.channel == probe:
             heard = True
+            yield None
         else:
             yield notification.payload
     if not heard:

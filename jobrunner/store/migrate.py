@@ -63,7 +63,9 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     else:
         for path in names("migrations")[before:]:
             conn.execute(text(path))
-        conn.execute("update jobrunner.settings set value = to_jsonb(%s::int) where name = 'schema_version'", [SCHEMA_VERSION])
+        conn.execute(
+            "update jobrunner.settings set value = to_jsonb(%s::int) where name = 'schema_version'", [SCHEMA_VERSION]
+        )
     for path in names("functions"):
         conn.execute(text(path))
     conn.execute("select jobrunner.make_partitions(now(), 7)")

@@ -7,10 +7,13 @@ store module loads its statements into constants.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-SQL = next((folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if (folder / "schema.sql").is_file()), _PACKAGE / "sql")
+SQL = next(
+    (folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if (folder / "schema.sql").is_file()),
+    _PACKAGE / "sql",
+)
 """Where the SQL files are."""
 
 
@@ -20,7 +23,8 @@ def text(path: str) -> LiteralString:
     Raises:
         FileNotFoundError: there is no such file in this installation.
     """
-    return cast(LiteralString, (SQL / path).read_text(encoding="utf-8"))
+    contents: LiteralString = (SQL / path).read_text(encoding="utf-8")  # pyright: ignore[reportAssignmentType]
+    return contents
 
 
 def query(name: str) -> LiteralString:

@@ -72,7 +72,9 @@ async def make_partitions(conn: Connection, days: int) -> int:
     return int(row[0]) if row else 0
 
 
-def beat(conn: psycopg.Connection[tuple[Any, ...]], runner: int, busy: int, *, listening: bool) -> tuple[bool, list[int]]:
+def beat(
+    conn: psycopg.Connection[tuple[Any, ...]], runner: int, busy: int, *, listening: bool
+) -> tuple[bool, list[int]]:
     """One heartbeat: (still alive, ids of its jobs that a person wants cancelled)."""
     row = conn.execute(_BEAT, {"runner": runner, "busy": busy, "listening": listening}).fetchone()
     assert row is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Concatenate, Literal, LiteralString, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, LiteralString, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -25,6 +25,13 @@ R = TypeVar("R")
 _CHUNK = 5000  # calls in one statement of enqueue_many: beyond it the rate no longer grows, and memory does
 
 
+class Decorator(Protocol):
+    """What `app.task(…)` with options gives: it makes a task of the function below it."""
+
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]:
+        """The task."""
+
+
 class App:
     """The tasks of one service. Handlers never need it; whoever enqueues and whoever runs does."""
 
@@ -41,19 +48,7 @@ class App:
     @overload
     def task(
         self,
-        *,
-        name: str | None = None,
-        queue: str = "default",
-        priority: int = 0,
-        version: int = 1,
-        retry: Backoff | None = None,
-        timeout: str | float | None = None,
-        on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
-    ) -> Callable[[Callable[Concatenate[Context, P], R]], Task[P, R]]: ...
-
-    def task(
-        self,
-        function: Callable[Concatenate[Context, P], R] | None = None,
+        function: None = None,
         /,
         *,
         name: str | None = None,
@@ -63,7 +58,21 @@ class App:
         retry: Backoff | None = None,
         timeout: str | float | None = None,
         on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
-    ) -> Task[P, R] | Callable[[Callable[Concatenate[Context, P], R]], Task[P, R]]:
+    ) -> Decorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        priority: int = 0,
+        version: int = 1,
+        retry: Backoff | None = None,
+        timeout: str | float | None = None,
+        on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
+    ) -> Any:
         """Register a function as a task, `app.function` unless *name* is given. Its first parameter is the Context.
 
         *version* is that of its arguments; *timeout* bounds one run (none by default).
@@ -72,12 +81,12 @@ class App:
             ConfigError: the name is taken, or the function cannot be a task.
         """
 
-        def register(wrapped: Callable[Concatenate[Context, P], R]) -> Task[P, R]:
+        def register(wrapped: Callable[..., Any]) -> Task[..., Any]:
             full = name or f"{self.name}.{wrapped.__name__}"
             if full in self.tasks:
                 raise ConfigError(f"task {full}", "is registered already: give one of them another name=")
             Job(full, queue=queue, priority=priority, version=version)
-            made = Task(
+            made: Task[..., Any] = Task(
                 name=full,
                 function=wrapped,
                 queue=queue,
@@ -98,7 +107,9 @@ class App:
     @overload
     def enqueue(self, conn: AsyncConnection[Any], job: Job, **options: Unpack[Options]) -> Awaitable[int]: ...
 
-    def enqueue(self, conn: Connection[Any] | AsyncConnection[Any], job: Job, **options: Unpack[Options]) -> int | Awaitable[int]:
+    def enqueue(
+        self, conn: Connection[Any] | AsyncConnection[Any], job: Job, **options: Unpack[Options]
+    ) -> int | Awaitable[int]:
         """Write *job* in the caller's transaction and return its id; an awaitable on an async connection.
 
         Never begins or commits. With a unique key that is taken: the id of the job that has it, and nothing is written.
@@ -133,7 +144,11 @@ class App:
     ) -> Awaitable[list[int | None]]: ...
 
     def enqueue_many(
-        self, conn: Connection[Any] | AsyncConnection[Any], jobs: Iterable[Job], *, progress: Callable[[int], None] | None = None
+        self,
+        conn: Connection[Any] | AsyncConnection[Any],
+        jobs: Iterable[Job],
+        *,
+        progress: Callable[[int], None] | None = None,
     ) -> list[int | None] | Awaitable[list[int | None]]:
         """Write *jobs* in the caller's transaction, thousands in one statement; returns their ids in order.
 
@@ -151,7 +166,9 @@ class App:
                 progress(len(ids))
         return ids
 
-    async def _many_async(self, conn: AsyncConnection[Any], jobs: Iterable[Job], progress: Callable[[int], None] | None) -> list[int | None]:
+    async def _many_async(
+        self, conn: AsyncConnection[Any], jobs: Iterable[Job], progress: Callable[[int], None] | None
+    ) -> list[int | None]:
         ids: list[int | None] = []
         for params in self._chunks(jobs, notify=not _will_be_prepared(conn)):
             ids += await _one_async(conn, ENQUEUE_MANY, params)

@@ -162,7 +162,9 @@ class Claimer:
         async with self.lock:
             if not self._gate.is_open:
                 return False
-            claimed = await self._link.run(jobs.claim, self._owner.runner_id, n, order, self._floors, known, plain=plain)
+            claimed = await self._link.run(
+                jobs.claim, self._owner.runner_id, n, order, self._floors, known, plain=plain
+            )
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
             self._slots.put(claimed)
@@ -179,7 +181,11 @@ class Claimer:
 
     def _quick(self) -> list[tuple[str, int]]:
         quick = self._slots.quick_tasks
-        return [(task, version) for task, version in zip(self._known.tasks, self._known.versions, strict=True) if task in quick]
+        return [
+            (task, version)
+            for task, version in zip(self._known.tasks, self._known.versions, strict=True)
+            if task in quick
+        ]
 
     def _order(self) -> list[Class]:
         """Which classes to ask, in which order: priority first, queues in turn."""

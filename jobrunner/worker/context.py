@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import MutableMapping
 from contextvars import ContextVar
@@ -46,11 +47,12 @@ class Lender(Protocol):
 class Context:
     """One run of one job, from the inside."""
 
-    __slots__ = ("_job", "_lender", "_logger", "_progress", "cancelled", "finished")
+    __slots__ = ("_headers", "_job", "_lender", "_logger", "_progress", "cancelled", "finished")
 
     def __init__(self, job: Claimed, lender: Lender) -> None:
         self._job = job
         self._lender = lender
+        self._headers: dict[str, Json] | None = None
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._progress: dict[str, Any] | None = None
         self.cancelled = False
@@ -102,7 +104,9 @@ class Context:
     @property
     def headers(self) -> dict[str, Json]:
         """What was sent beside the arguments."""
-        return self._job.headers
+        if self._headers is None:
+            self._headers = json.loads(self._job.headers) if self._job.headers else {}
+        return self._headers
 
     @property
     def created_at(self) -> datetime:
@@ -112,7 +116,7 @@ class Context:
     @property
     def correlation_id(self) -> UUID:
         """One id for the whole tree of jobs that a fact caused: the headers' own, or made from the root job's id."""
-        given = self._job.headers.get("correlation_id")
+        given = self.headers.get("correlation_id")
         if isinstance(given, str):
             try:
                 return UUID(given)
@@ -124,11 +128,18 @@ class Context:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that adds job, task and attempt to every record."""
         if self._logger is None:
-            self._logger = _JobLogger(log, {"job_id": self._job.id, "task": self._job.task, "attempt": self._job.attempt})
+            self._logger = _JobLogger(
+                log, {"job_id": self._job.id, "task": self._job.task, "attempt": self._job.attempt}
+            )
         return self._logger
 
     def progress(
-        self, processed: int | None = None, *, total: int | None = None, failed: int | None = None, message: str | None = None
+        self,
+        processed: int | None = None,
+        *,
+        total: int | None = None,
+        failed: int | None = None,
+        message: str | None = None,
     ) -> None:
         """Say how far the job is, in absolute numbers; what is not given stays as it was said last.
 
@@ -191,7 +202,9 @@ class Lent:
         conn: AsyncConnection[tuple[Any, ...]] = self._conn
         return conn
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 try:
@@ -220,7 +233,9 @@ class Lent:
         conn: psycopg.Connection[tuple[Any, ...]] = self._conn
         return conn
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 try:

@@ -38,10 +38,11 @@ class Ears:
                 while True:
                     async with asyncio.timeout(_PROBE * 2):
                         async for payload in hear(conn, self._channel, _PROBE):
-                            self._hears()
-                            self._wake(payload)
-                    self._hears()
-                    tries = 0
+                            if payload is None:
+                                self._hears()
+                                tries = 0
+                            else:
+                                self._wake(payload)
             except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
                 reason = str(error).strip() or type(error).__name__
             except Silent:
@@ -62,8 +63,7 @@ class Ears:
 
 async def _sever(conn: Session) -> None:
     """Close, the socket first: behind a middlebox that acknowledges for a dead server a polite good-bye would wait."""
-    with contextlib.suppress(OSError, psycopg.Error):
-        with socket.socket(fileno=os.dup(conn.fileno())) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(Exception):
         await conn.close()

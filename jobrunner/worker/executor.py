@@ -29,7 +29,8 @@ from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.task import Task
 
-_DONE = Succeeded()  # what nearly every run returns
+DONE = Succeeded()
+"""What nearly every run returns."""
 
 
 class Executor:
@@ -77,11 +78,13 @@ class Executor:
         else:
             settle(self._answered(ctx, answer))
 
-    async def _run_in_thread(self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome], None]) -> None:
+    async def _run_in_thread(
+        self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome], None]
+    ) -> None:
         run = contextvars.copy_context().run
         future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: run(task.function, ctx, **arguments))
         try:
-            await asyncio.wait([future], timeout=task.timeout and task.timeout.total_seconds())
+            await asyncio.wait([future], timeout=None if task.timeout is None else task.timeout.total_seconds())
             if not future.done() and task.timeout is not None:
                 ctx.cancelled = True  # its later transactions are refused
                 settle(self._end(ctx, TimedOut(task.timeout)))
@@ -103,7 +106,7 @@ class Executor:
         if ctx.finished:
             return FinishedInPlace()
         if answer is None:
-            return _DONE
+            return DONE
         if isinstance(answer, Retry | Snooze | Cancel | Reject):
             reply: Answer = answer
             return reply
@@ -111,14 +114,24 @@ class Executor:
             encode({"result": answer}, ctx.task, root="result")
         except InvalidJob as error:
             # Its effects have happened: the job succeeded, and a repetition would do them twice.
-            log.warning("the result of job %s was not kept: %s", ctx.job_id, error, extra={"job_id": ctx.job_id, "task": ctx.task})
-            return _DONE
+            log.warning(
+                "the result of job %s was not kept: %s",
+                ctx.job_id,
+                error,
+                extra={"job_id": ctx.job_id, "task": ctx.task},
+            )
+            return DONE
         return Succeeded(answer)
 
     def _failed(self, task: Task[Any, Any], ctx: Context, error: BaseException) -> Outcome:
         if ctx.finished:
             self._telemetry.emit("job.late_error", job=ctx.job_id, task=ctx.task, error=error)
-            log.error("job %s raised after it was finished in place", ctx.job_id, exc_info=error, extra={"job_id": ctx.job_id, "task": ctx.task})
+            log.error(
+                "job %s raised after it was finished in place",
+                ctx.job_id,
+                exc_info=error,
+                extra={"job_id": ctx.job_id, "task": ctx.task},
+            )
             return FinishedInPlace()
         self._telemetry.emit("job.failed", job=ctx.job_id, task=ctx.task, error=error)
         return Failed(describe(error), task.retry.rule_for(error))
@@ -129,4 +142,3 @@ class Executor:
     def _late(self, task: Task[Any, Any], ctx: Context, ended: asyncio.Future[Any]) -> None:
         if not ended.cancelled() and (error := ended.exception()) is not None:
             self._telemetry.emit("job.late_error", job=ctx.job_id, task=task.name, error=error)
-

@@ -23,7 +23,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _EXHAUSTED_WAIT = 30.0
 
 # Keepalives find a peer that is gone; tcp_user_timeout one that still acknowledges nothing. Both work through poolers.
-SOCKET = {
+SOCKET: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -63,7 +63,9 @@ class Link:
         self._conn: Session | None = None
         self._turn = asyncio.Lock()
 
-    async def run(self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(
+        self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         """`call(conn, …)` once, on a session that was alive before.
 
         Raises:
@@ -74,7 +76,9 @@ class Link:
         async with self._turn:
             return await self._run(call, *args, **kwargs)
 
-    async def _run(self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _run(
+        self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         conn = await self._session()
         try:
             return await call(conn, *args, **kwargs)
@@ -125,7 +129,11 @@ class Link:
 async def connect(dsn: str, purpose: str) -> Session:
     """A session for our own statements: autocommit, READ COMMITTED whatever the role's default, nothing prepared."""
     conn = await AsyncConnection.connect(
-        dsn, autocommit=True, prepare_threshold=None, row_factory=tuple_row, **{**SOCKET, "application_name": f"jobrunner {purpose}"}
+        dsn,
+        autocommit=True,
+        prepare_threshold=None,
+        row_factory=tuple_row,
+        **{**SOCKET, "application_name": f"jobrunner {purpose}"},
     )
     await conn.execute("set default_transaction_isolation = 'read committed'")
     return conn

@@ -3,7 +3,7 @@
     heartbeat (thread) ── lease ──┐
     ears ── wake ──► claimer ──► slots ──► executor ──► settler ──► history
                        ▲                                   │
-                       └──────────── wake, room ───────────┘       loops: rescue, sweep, unpark, park, hand back, progress, retention
+                       └──────────── wake, room ───────────┘       loops: rescue, sweep, park, unpark, progress, retention
 
 (long because: the composition root; every part that can hold, wake or end another one is connected here)
 """
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -38,7 +39,7 @@ from jobrunner.version import VERSION
 from jobrunner.worker.app import App
 from jobrunner.worker.claimer import Claimer
 from jobrunner.worker.ears import Ears
-from jobrunner.worker.executor import Executor
+from jobrunner.worker.executor import DONE, Executor
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.heartbeat import Heartbeat
 from jobrunner.worker.lending import Lending
@@ -47,7 +48,9 @@ from jobrunner.worker.loop import Loop
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 
-_LAST_WORDS = 5.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
+_LAST_WORDS = (
+    5.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
+)
 
 
 class Runner:
@@ -70,7 +73,9 @@ class Runner:
         grace: str | float | timedelta = "25s",
     ) -> None:
         if not app.tasks:
-            raise ConfigError(f"app {app.name}", "has no tasks: import the modules that declare them before the runner starts")
+            raise ConfigError(
+                f"app {app.name}", "has no tasks: import the modules that declare them before the runner starts"
+            )
         if not 1 <= slots <= 10_000:
             raise ConfigError("slots", f"must be from 1 to 10000, got {slots}")
         self.app = app
@@ -88,6 +93,7 @@ class Runner:
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._progress: dict[int, dict[str, Any]] = {}
         self._background: list[asyncio.Task[None]] = []
+        self._parked_at = 0.0
         self._failure: BaseException | None = None
         self._ended: asyncio.Event | None = None
 
@@ -97,7 +103,9 @@ class Runner:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.stop()
         if error is None and self._failure is not None:
             raise self._failure
@@ -144,13 +152,21 @@ class Runner:
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="jobrunner handler")
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
         self._slots = Slots(self._size, self._executor, self, self._settle)
-        self._claimer = Claimer(self._claim_link, self._slots, self._known, self.queues, self._poll, self.telemetry, self._gate, self)
-        self._settler = Settler(self._settle_link, lambda: self.runner_id, self.telemetry, self._claimer.wake, self._gate)
+        self._claimer = Claimer(
+            self._claim_link, self._slots, self._known, self.queues, self._poll, self.telemetry, self._gate, self
+        )
+        self._settler = Settler(
+            self._settle_link, lambda: self.runner_id, self.telemetry, self._claimer.wake, self._gate
+        )
         self._ears = Ears(config.listen_dsn(self._dsn), self._notified, self.telemetry)
         self._heartbeat = Heartbeat(self._dsn, self, interval=min(5.0, ttl / 6), patience=ttl - min(10.0, ttl / 3))
 
-        await self._check_database()
-        await self._register()
+        try:
+            await self._check_database()
+            await self._register()
+        except BaseException:
+            await self._close()
+            raise
         self._heartbeat.start()
         self._slots.start()
         scan = min(5.0, ttl / 6)
@@ -179,8 +195,9 @@ class Runner:
         self._stopping = True
         self._ended.set()
         self._gate.hold("stopping")
-        async with self._claimer.lock:  # a claim that is under way brings rows that are ours
-            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS), self._claimer.lock:
+                pass  # a claim that is under way brings rows that are ours
         self._slots.hand_back("shutdown", older_than=-1)
         if not await self._ends(self._grace, hurry=True):
             for job_id in list(self._slots.running):
@@ -194,12 +211,17 @@ class Runner:
                 back = await self._settle_link.run(runners.stop, self.runner_id)
                 self.telemetry.emit("runner.stopped", back, runner=self.runner_id)
         except (TimeoutError, Lost, Broken, psycopg.Error) as error:
-            log.warning("no good-bye: %s; another runner gives the jobs back", str(error) or "the database did not answer")
+            log.warning(
+                "no good-bye: %s; another runner gives the jobs back", str(error) or "the database did not answer"
+            )
         await asyncio.to_thread(self._heartbeat.stop)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._slots.close()
+        await self._close()
+
+    async def _close(self) -> None:
         await self._lending.close()
         await self._claim_link.close()
         await self._settle_link.close()
@@ -217,7 +239,7 @@ class Runner:
                 pass
         return not self._slots.running
 
-    async def wait_idle(self, timeout: float | timedelta | str = 30.0) -> None:
+    async def wait_idle(self, timeout: str | float | timedelta = 30.0) -> None:
         """Return when no job of this app's tasks is ready, waiting for its turn, running, due or unsettled.
 
         Raises:
@@ -320,7 +342,9 @@ class Runner:
     # -------------------------------------------------------------------------- what the parts call
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
-        if isinstance(outcome, FinishedInPlace):
+        if outcome is DONE and job.key is None:
+            self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
+        elif isinstance(outcome, FinishedInPlace):
             self._settler.put(job, None)
         else:
             self._settler.put(job, decide(job, outcome, self.app.tasks[job.task].retry, random.random()))
@@ -331,8 +355,11 @@ class Runner:
         self._claimer.wake(payload)
 
     def crowded(self) -> None:
-        """A claim walked over jobs that nobody here can run."""
-        self._park.nudge()
+        """A claim walked over jobs that nobody here can run; looked into once a second at the most."""
+        now = time.monotonic()
+        if now - self._parked_at > 1:
+            self._parked_at = now
+            self._park.nudge()
 
     def note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         """Write this with the next flush; callable from any thread."""
@@ -384,7 +411,9 @@ class Runner:
     def _on_uncertain(self, silent: float) -> None:
         if "uncertain" not in self._gate.reasons:
             self.telemetry.emit("runner.uncertain", silent_seconds=silent)
-            log.warning("no heartbeat for %.0f s: claiming stops, jobs that cannot go on without a lease are cancelled", silent)
+            log.warning(
+                "no heartbeat for %.0f s: claiming stops, jobs that cannot go on without a lease are cancelled", silent
+            )
         self._gate.hold("uncertain")
         for job_id, run in list(self._slots.running.items()):
             if self.app.tasks[run.job.task].on_lease_uncertain == "cancel":

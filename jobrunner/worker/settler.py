@@ -57,7 +57,9 @@ class Pending:
 class Settler:
     """The buffer and the one task that empties it. *runner_id* is asked for at every flush: it can change."""
 
-    def __init__(self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, wake: Callable[[], None], gate: Gate) -> None:
+    def __init__(
+        self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, wake: Callable[[], None], gate: Gate
+    ) -> None:
         self.lock = asyncio.Lock()
         """Held during a flush; whoever changes the runner's id takes it."""
         self.pending = Pending()
@@ -74,10 +76,20 @@ class Settler:
             pending.in_place.append(job)
         elif settlement.state is State.SUCCEEDED and not settlement.keyed:
             result = settlement.result
-            pending.done.append((job, None if result is None else json.dumps(result, ensure_ascii=False, allow_nan=False)))
+            pending.done.append(
+                (job, None if result is None else json.dumps(result, ensure_ascii=False, allow_nan=False))
+            )
         else:
             pending.other.append((job, settlement))
-        size = len(pending)
+        self._note(len(pending))
+
+    def succeed(self, job: Claimed) -> None:
+        """Take the settlement of nearly every run: a success without key and result."""
+        done = self.pending.done
+        done.append((job, None))
+        self._note(len(done))
+
+    def _note(self, size: int) -> None:
         if size >= BATCH:
             self._work.set()
             if size >= FULL:
@@ -152,7 +164,9 @@ class Settler:
             settled = await self._link.run(jobs.finish, runner, ids, attempts, results if any(results) else None)
         except psycopg.Error as error:
             if len(batch) == 1:
-                return await self._unwritable(runner, batch[0][0], Settlement(ids[0], attempts[0], State.SUCCEEDED), error)
+                return await self._unwritable(
+                    runner, batch[0][0], Settlement(ids[0], attempts[0], State.SUCCEEDED), error
+                )
             return await self._halves(self._finish, runner, batch)
         self._telemetry.emit("jobs.succeeded", len(settled))
         return settled if len(settled) == len(ids) else await self._judge(runner, batch, settled)
@@ -181,7 +195,16 @@ class Settler:
             await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
             return set()
         log.error("the settlement of job %s cannot be stored, its state alone is: %s", job.id, error)
-        row = _row(Settlement(job.id, job.attempt, settlement.state, delay=settlement.delay, failed=settlement.failed, reason="unserialisable"))
+        row = _row(
+            Settlement(
+                job.id,
+                job.attempt,
+                settlement.state,
+                delay=settlement.delay,
+                failed=settlement.failed,
+                reason="unserialisable",
+            )
+        )
         await self._link.run(jobs.settle, runner, [row])
         return {job.id}
 
@@ -192,7 +215,9 @@ class Settler:
         stale = [id_ for id_, verdict in verdicts.items() if verdict == "stale"]
         if stale:
             self._telemetry.emit("jobs.stale", len(stale), ids=stale)
-            log.warning("%s settlements were refused: other attempts have the jobs", len(stale), extra={"job_ids": stale})
+            log.warning(
+                "%s settlements were refused: other attempts have the jobs", len(stale), extra={"job_ids": stale}
+            )
         busy = {id_ for id_, verdict in verdicts.items() if verdict == "busy"}
         if busy:
             await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
@@ -220,5 +245,10 @@ def _row(settlement: Settlement) -> dict[str, Any]:
         row["result"] = json.loads(encode({"r": settlement.result}, "", root="result"))["r"]
     if error is not None:
         first_line = error.message.partition("\n")[0][:1000]
-        row |= {"error": f"{error.type}: {first_line}", "error_type": error.type, "message": error.message, "traceback": error.traceback}
+        row |= {
+            "error": f"{error.type}: {first_line}",
+            "error_type": error.type,
+            "message": error.message,
+            "traceback": error.traceback,
+        }
     return row

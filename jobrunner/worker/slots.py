@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from statistics import median
 
-from jobrunner.policy.lifecycle import HandedBack, Outcome
+from jobrunner.policy.lifecycle import Failed, HandedBack, Outcome
 from jobrunner.policy.models import Claimed
 from jobrunner.policy.text import describe
-from jobrunner.policy.lifecycle import Failed
 from jobrunner.worker.context import Context, Lender
 from jobrunner.worker.executor import Executor
 

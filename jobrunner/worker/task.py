@@ -104,8 +104,13 @@ class Task(Generic[P, R]):
 def _without_context(name: str, function: Callable[..., Any]) -> inspect.Signature:
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-        raise ConfigError(f"task {name}", "must take the context as its first parameter, like `def task(ctx: Context, …)`")
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise ConfigError(
+            f"task {name}", "must take the context as its first parameter, like `def task(ctx: Context, …)`"
+        )
     for parameter in parameters[1:]:
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise ConfigError(f"task {name}", f"cannot take {parameter}: arguments are stored by name")
@@ -116,16 +121,26 @@ def _arguments_model(name: str, function: Callable[..., Any], signature: inspect
     try:
         hints: Mapping[str, Any] = get_type_hints(function, include_extras=True)
     except NameError as error:
-        raise ConfigError(f"task {name}", f"has an annotation that cannot be read where it is declared: {error}") from None
+        raise ConfigError(
+            f"task {name}", f"has an annotation that cannot be read where it is declared: {error}"
+        ) from None
     fields: dict[str, Any] = {
-        parameter.name: (hints.get(parameter.name, Any), ... if parameter.default is parameter.empty else parameter.default)
+        parameter.name: (
+            hints.get(parameter.name, Any),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
         for parameter in signature.parameters.values()
     }
     try:
-        return pydantic.create_model(f"{name} arguments", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+        return pydantic.create_model(
+            f"{name} arguments", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields
+        )
     except NameError as error:
         raise ConfigError(f"task {name}", str(error)) from None
 
 
 def _problems(error: pydantic.ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, problem['loc'])) or 'args'}: {problem['msg']}" for problem in error.errors(include_url=False, include_input=False)]
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'args'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    ]

@@ -17,7 +17,7 @@ create or replace function jobrunner.claim_v1(
 )
 returns table (
     id bigint, task text, version smallint, queue text, priority smallint, seq bigint, attempt integer, failures integer,
-    crashes smallint, max_attempts integer, key text, args text, headers jsonb, run_at timestamptz, created_at timestamptz,
+    crashes smallint, max_attempts integer, key text, args text, headers text, run_at timestamptz, created_at timestamptz,
     started_at timestamptz
 )
 language plpgsql
@@ -76,7 +76,7 @@ begin
             and u.job_id = c.id
     )
     select c.id, c.task, c.version, c.queue, c.priority, c.seq, c.attempt, c.failures, c.crashes, c.max_attempts,
-        c.key, c.args::text, c.headers, c.run_at, c.created_at, c.started_at
+        c.key, c.args::text, case when c.headers <> '{}' then c.headers::text end, c.run_at, c.created_at, c.started_at
     from claimed c;
 end
 $$;

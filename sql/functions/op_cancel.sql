@@ -35,6 +35,9 @@ begin
     into _ended, _free
     from ended e;
     perform jobrunner.depart_v1(_free, null);
+    if coalesce(cardinality(_free), 0) < cardinality(_ended) then
+        perform pg_notify('jobrunner', 'look');
+    end if;
 
     with requested as (
         insert into jobrunner.cancel_requests (job_id, actor, reason)

@@ -30,6 +30,9 @@ begin
     into _done, _free
     from ended e;
     perform jobrunner.depart_v1(_free, null);
+    if coalesce(cardinality(_free), 0) < cardinality(_done) then
+        perform pg_notify('jobrunner', 'look');
+    end if;
     insert into jobrunner.audit (actor, action, target, jobs, reason)
     values (_actor, 'discard', jobrunner.audit_target(_done), cardinality(_done), _reason);
     return _done;

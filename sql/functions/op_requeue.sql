@@ -58,6 +58,8 @@ begin
     into _done, _queue
     from back b;
 
+    delete from jobrunner.cancel_requests c where c.job_id = any (_done);  -- it was about the former life
+
     insert into jobrunner.audit (actor, action, target, jobs, reason, detail)
     values (_actor, 'requeue', jobrunner.audit_target(_done), cardinality(_done), _reason, jsonb_build_object('spread', _spread));
     if _queue is not null then

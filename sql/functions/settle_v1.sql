@@ -55,6 +55,15 @@ begin
         and j.id = any (_ids)
     on conflict (job_id, attempt) do nothing;
 
+    -- A job may snooze for ever; what it leaves must not grow with it.
+    delete from jobrunner.attempts a
+    using jsonb_to_recordset(_rows) as f (id bigint, attempt integer, outcome text)
+    where f.outcome = 'snoozed'
+        and f.id = any (_ids)
+        and a.job_id = f.id
+        and a.attempt < f.attempt
+        and a.outcome = 'snoozed';
+
     insert into jobrunner.job_results (job_id, result)
     select f.id, f.result
     from jsonb_to_recordset(_rows) as f (id bigint, result jsonb)

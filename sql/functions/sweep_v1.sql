@@ -1,6 +1,6 @@
 -- Departs up to _n jobs that ended in place and whose runner did not get to it (a crash after ctx.transaction()); returns
--- how many. _after leaves the newest alone: their own settler is about to do it.
-create or replace function jobrunner.sweep_v1(_n integer, _after interval default '1 s', _now timestamptz default null)
+-- how many. Meeting the settler that is about to do the same is harmless: one of them finds the row locked or gone.
+create or replace function jobrunner.sweep_v1(_n integer, _now timestamptz default null)
 returns integer
 language plpgsql
 set enable_seqscan = off
@@ -21,7 +21,6 @@ begin
             from jobrunner.jobs x
             where x.state = s.state
                 and x.finished_at is not null
-                and x.finished_at <= _now - _after
             order by x.finished_at
             limit _n
         ) j

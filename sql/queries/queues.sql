@@ -31,7 +31,7 @@ select
     coalesce(c.blocked, 0) as blocked,
     coalesce(c.running, 0) as running,
     coalesce(c.dead, 0) as dead,
-    greatest(c.oldest_ready, interval '0') as oldest_ready,
+    case when c.ready > 0 then greatest(c.oldest_ready, interval '0') end as oldest_ready,
     (
         select count(*)
         from jobrunner.v_runner r

@@ -34,7 +34,7 @@ from jobrunner.policy.models import Claimed
 from jobrunner.policy.text import ErrorText
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-JOB = Claimed(7, "shop.pay", 1, "default", 0, 1, 3, 2, 0, 10, None, "{}", {}, NOW, NOW, NOW)
+JOB = Claimed(7, "shop.pay", 1, "default", 0, 1, 3, 2, 0, 10, None, "{}", None, NOW, NOW, NOW)
 BOOM = ErrorText("ValueError", "boom", "Traceback …")
 STEADY = Backoff(base="1s", factor=2, cap="1h", jitter="none")
 
