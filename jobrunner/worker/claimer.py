@@ -7,6 +7,7 @@ job is. Polling is not a second path: it is the same look around, a second later
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from datetime import timedelta
@@ -29,6 +30,7 @@ _NET = 1.0  # seconds between two looks from the very beginning, at the least
 _NET_SHARE = 20  # … and they take at most a twentieth of the time
 _CROWDED = 0.02  # seconds of a claim that say: it walked over jobs that nobody here can run
 _FIRST_GAP, _LAST_GAP = 0.004, 0.02
+_ASLEEP_SLACK = 2.0  # seconds that the flag outlives the poll: renewed less often, and gone soon after a crash
 _GIVE_UP = 3.0  # seconds to wait for open transactions before resting all the same
 _CLASSES = 64  # in one claim; more rotate
 _LOW_FIRST = 8  # every eighth claim asks the lowest priority first, so that none starves
@@ -71,6 +73,9 @@ class Claimer:
         self._floors.add((queue, 0) for queue in queues or [])
         self._wake = asyncio.Event()
         self._last_tick = 0.0
+        self._flag_until = 0.0
+        self._proven = False
+        self._polled = False
         self._next_net = 0.0
         self._claims = 0
         self._due_in: float | None = None
@@ -104,34 +109,38 @@ class Claimer:
         """Claim while there is room and something to claim; then rest."""
         await self._gate.wait()
         if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
-            await self._wait_for_room()
+            await self._wait_for_room(None)
             return
-        now = time.monotonic()
-        if now - self._last_tick > _TICK or self._wake.is_set():
+        if self._wake.is_set() or time.monotonic() - self._last_tick > _TICK:
             self._wake.clear()
-            await self._look()
-            everything = self._slots.slow_room()
+            renew, self._polled = self._polled and self._sure_for(0), False
+            await self._look(asleep=renew)
+            anything = self._slots.room_for_any()
         else:
-            everything = self._slots.demand()
-        if everything > 0:
-            if await self._claim(everything):
-                return
-            if self._slots.in_hand == 0:
+            anything = self._slots.demand()
+        if anything > 0:
+            if not await self._claim(anything):
                 await self._rest()
-                return
-        if (n := self._slots.prefetch()) and await self._claim(n, plain=True):
-            return
-        # Busy, and nothing to add: the next look when a slot is free, or soon.
-        await self._pause(_TICK)
+        elif not await self._claim(self._slots.prefetch(), plain=True):
+            await self._wait_for_room(_TICK)
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, seconds: float | None) -> None:
         self._slots.room.clear()
-        if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
-            await self._slots.room.wait()
+        if self._slots.demand() <= 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._slots.room.wait()
 
-    async def _look(self, asleep: timedelta | None = None) -> Tick:
+    async def _look(self, *, asleep: bool = False) -> Tick:
+        """One look around; *asleep*: with it, say (again) that this runner sleeps."""
+        began = time.monotonic()
+        rest = self._poll * 1.2 + _ASLEEP_SLACK
         async with self.lock:
-            tick = await self._link.run(jobs.tick, self._floors, any_queue=self._any, asleep=asleep)
+            tick = await self._link.run(
+                jobs.tick, self._floors, any_queue=self._any, asleep=timedelta(seconds=rest) if asleep else None
+            )
+        if asleep:
+            self._flag_until = began + rest
         self._last_tick = time.monotonic()
         before = self._horizon.mark
         lower = self._horizon.observe(tick.snapshot, tick.mark, self._last_tick)
@@ -167,7 +176,7 @@ class Claimer:
             )
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
-            self._slots.put(claimed)
+            self._slots.put(claimed, plain=plain)
         took = time.monotonic() - began
         if net:
             self._next_net = time.monotonic() + max(_NET, _NET_SHARE * took)
@@ -198,44 +207,45 @@ class Claimer:
         return order[:_CLASSES]
 
     async def _rest(self) -> None:
-        """Nothing to do: say so, make sure that no commit can go unnoticed, and sleep until woken, the poll, or what is due.
-
-        An enqueue that read the flag before it was set may commit later and wake nobody. All such transactions had begun
-        when the flag was set (their ids are below X0); so the claimer looks again, at growing gaps, until one empty claim
-        had a snapshot in which all of them have ended.
-        """
-        asleep = timedelta(seconds=self._poll * 1.2 + 0.5)
-        first = (await self._look(asleep)).snapshot.xmax
-        began, gap, safe = time.monotonic(), _FIRST_GAP, False
-        while True:
-            if await self._claim(self._slots.demand()):
-                return
-            if safe:
-                break
-            await self._pause(gap)
-            gap = min(gap * 1.3, _LAST_GAP)
-            safe = (await self._look()).snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
+        """Nothing to claim: sleep until woken, the poll, or what is due, and be sure that no commit goes unnoticed."""
+        wait = self._poll * random.uniform(0.8, 1.2)
+        if self._due_in is not None:
+            wait = max(0.0, min(wait, self._due_in))
+        if not self._sure_for(wait) and await self._fall_asleep():
+            return
         self.resting.set()
         try:
-            while True:
-                wait = self._poll * random.uniform(0.8, 1.2)
-                await self._pause(wait if self._due_in is None else max(0.0, min(wait, self._due_in)))
-                await self._gate.wait()
-                if self._slots.in_hand:
-                    return
-                await self._look(asleep)
-                if await self._claim(self._slots.demand()):
-                    return
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            self._wake.set()  # the poll: the next round looks around, and renews the flag
+            self._polled = True
         finally:
             self.resting.clear()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
+    def _sure_for(self, seconds: float) -> bool:
+        return self._proven and time.monotonic() + seconds < self._flag_until
+
+    async def _fall_asleep(self) -> bool:
+        """Say that this runner sleeps, and make sure that every enqueue has heard it; True when a claim came first.
+
+        An enqueue that read the flag before it was set may commit later and wake nobody. All such transactions had begun
+        when the flag was set: their ids are below the snapshot's xmax. So the claimer looks again, at growing gaps, until
+        one empty claim had a snapshot in which all of them have ended. A flag that is renewed before it ends needs no new
+        proof.
+        """
+        began = time.monotonic()
+        self._proven = self._sure_for(0)
+        first = (await self._look(asleep=True)).snapshot.xmax
+        gap = _FIRST_GAP
+        while not self._proven:
+            await asyncio.sleep(gap)
+            gap = min(gap * 1.3, _LAST_GAP)
+            ended = (await self._look()).snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
+            if await self._claim(self._slots.room_for_any()):
+                return True
+            self._proven = ended
+        return False
 
 
 def _start_order(job: Claimed) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
@@ -52,7 +52,8 @@ class Slots:
         """Set whenever a claim could bring something: a slot became free, or the buffer ran low."""
         self.running: dict[int, Running] = {}
         self._executor, self._lender, self._settle = executor, lender, settle
-        self._buffer: deque[tuple[Claimed, float]] = deque()
+        self._buffer: deque[tuple[Claimed, float, bool]] = deque()  # when it came; whether it cannot wait
+        self._impatient = 0
         self._sleepers: deque[asyncio.Future[None]] = deque()
         self._slots: list[asyncio.Task[None]] = []
         self._runs: dict[str, list[float]] = {}
@@ -82,14 +83,18 @@ class Slots:
         """How many quick jobs the buffer should get beyond that: a batch, once half of the last one is gone."""
         return BATCH - len(self._buffer) if self._quick and len(self._buffer) <= BATCH // 2 else 0
 
-    def slow_room(self) -> int:
-        """How many jobs of any kind could be taken beside the quick ones in the buffer."""
-        return self.size - len(self.running)
+    def room_for_any(self) -> int:
+        """How many jobs of any kind could be taken beside the quick ones in the buffer, which clear soon."""
+        return self.size - len(self.running) - self._impatient
 
-    def put(self, jobs: Iterable[Claimed]) -> None:
-        """Take claimed jobs, in the order in which they should start."""
+    def put(self, jobs: Sequence[Claimed], *, plain: bool) -> None:
+        """Take claimed jobs, in the order in which they should start; those that are not *plain* before what waits here."""
         now = time.monotonic()
-        self._buffer.extend((job, now) for job in jobs)
+        if plain:
+            self._buffer.extend((job, now, False) for job in jobs)
+        else:
+            self._buffer.extendleft((job, now, True) for job in reversed(jobs))
+            self._impatient += len(jobs)
         for _ in range(min(len(self._sleepers), len(self._buffer))):
             sleeper = self._sleepers.popleft()
             if not sleeper.done():
@@ -98,20 +103,21 @@ class Slots:
     def hand_back(self, reason: str, older_than: float = _UNSTARTED) -> int:
         """Settle what has waited in the buffer for *older_than* seconds as handed back; returns how many."""
         limit = time.monotonic() - older_than
-        back = 0
-        while self._buffer and self._buffer[0][1] <= limit:
-            job, _ = self._buffer.popleft()
+        old = [job for job, came, _ in self._buffer if came <= limit]
+        self.drop({job.id for job in old})
+        for job in old:
             self._settle(job, HandedBack(reason))
-            back += 1
-        return back
+        return len(old)
 
     def drop(self, ids: set[int]) -> None:
-        """Forget jobs of the buffer that are no longer ours."""
-        self._buffer = deque(item for item in self._buffer if item[0].id not in ids)
+        """Forget jobs of the buffer."""
+        if ids:
+            self._buffer = deque(item for item in self._buffer if item[0].id not in ids)
+            self._impatient = sum(impatient for _, _, impatient in self._buffer)
 
     def buffered(self) -> list[Claimed]:
         """Jobs claimed and not started."""
-        return [job for job, _ in self._buffer]
+        return [job for job, _, _ in self._buffer]
 
     def interrupt(self, job_id: int, outcome: Outcome) -> bool:
         """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run."""
@@ -139,14 +145,14 @@ class Slots:
                 self._sleepers.append(sleeper)
                 await sleeper
                 self._turn_began = time.monotonic()
-            job, _ = self._buffer.popleft()
             began = time.monotonic()
             if began - self._turn_began > _TURN:
                 # Handlers that never await would otherwise run the whole buffer before a settlement gets its turn.
-                self._buffer.appendleft((job, _))
                 await asyncio.sleep(0)
                 self._turn_began = time.monotonic()
                 continue
+            job, _, impatient = self._buffer.popleft()
+            self._impatient -= impatient
             await self._run(job, me, began)
 
     async def _run(self, job: Claimed, me: asyncio.Task[None], began: float) -> None:
