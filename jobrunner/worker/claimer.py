@@ -73,6 +73,7 @@ class Claimer:
         self._floors.add((queue, 0) for queue in queues or [])
         self._wake = asyncio.Event()
         self._last_tick = 0.0
+        self._look_due = True
         self._flag_until = 0.0
         self._proven = False
         self._polled = False
@@ -84,6 +85,11 @@ class Claimer:
         """Look around soon; with "look", from the very beginning."""
         if payload == "look":
             self._next_net = 0.0
+        self._look_due = True
+        self._wake.set()
+
+    def again(self) -> None:
+        """Claim soon: a settlement has made a job ready, which needs no look around."""
         self._wake.set()
 
     @property
@@ -111,8 +117,9 @@ class Claimer:
         if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
             await self._wait_for_room(None)
             return
-        if self._wake.is_set() or time.monotonic() - self._last_tick > _TICK:
-            self._wake.clear()
+        self._wake.clear()
+        if self._look_due or time.monotonic() - self._last_tick > _TICK:
+            self._look_due = False
             renew, self._polled = self._polled and self._sure_for(0), False
             await self._look(asleep=renew)
             anything = self._slots.room_for_any()
@@ -153,7 +160,7 @@ class Claimer:
         self._floors.add(tick.found)
         self._due_in = tick.due_in
         if tick.seen > 0 or tick.promoted > 0:
-            self._wake.set()
+            self._look_due = True  # there may be more
         return tick
 
     async def _claim(self, n: int, *, plain: bool = False) -> bool:
@@ -218,8 +225,7 @@ class Claimer:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
         except TimeoutError:
-            self._wake.set()  # the poll: the next round looks around, and renews the flag
-            self._polled = True
+            self._look_due = self._polled = True  # the next round looks around, and renews the flag
         finally:
             self.resting.clear()
 
@@ -227,7 +233,7 @@ class Claimer:
         return self._proven and time.monotonic() + seconds < self._flag_until
 
     async def _fall_asleep(self) -> bool:
-        """Say that this runner sleeps, and make sure that every enqueue has heard it; True when a claim came first.
+        """Say that this runner sleeps, and make sure that every enqueue has heard it; True when something came first.
 
         An enqueue that read the flag before it was set may commit later and wake nobody. All such transactions had begun
         when the flag was set: their ids are below the snapshot's xmax. So the claimer looks again, at growing gaps, until
@@ -239,7 +245,10 @@ class Claimer:
         first = (await self._look(asleep=True)).snapshot.xmax
         gap = _FIRST_GAP
         while not self._proven:
-            await asyncio.sleep(gap)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(gap):
+                    await self._wake.wait()
+                    return True
             gap = min(gap * 1.3, _LAST_GAP)
             ended = (await self._look()).snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
             if await self._claim(self._slots.room_for_any()):

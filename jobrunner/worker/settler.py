@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -54,16 +54,32 @@ class Pending:
         yield from self.in_place
 
 
+class Intake(Protocol):
+    """Whom settlements give something to do."""
+
+    def wake(self) -> None:
+        """Look around soon."""
+
+    def again(self) -> None:
+        """Claim soon."""
+
+
 class Settler:
     """The buffer and the one task that empties it. *runner_id* is asked for at every flush: it can change."""
 
     def __init__(
-        self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, wake: Callable[[], None], gate: Gate
+        self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, intake: Intake, gate: Gate
     ) -> None:
         self.lock = asyncio.Lock()
         """Held during a flush; whoever changes the runner's id takes it."""
         self.pending = Pending()
-        self._link, self._runner_id, self._telemetry, self._wake, self._gate = link, runner_id, telemetry, wake, gate
+        self._link, self._runner_id, self._telemetry, self._intake, self._gate = (
+            link,
+            runner_id,
+            telemetry,
+            intake,
+            gate,
+        )
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,6 +97,8 @@ class Settler:
             )
         else:
             pending.other.append((job, settlement))
+            if settlement.keyed:
+                self._work.set()  # the next of its key waits for this
         self._note(len(pending))
 
     def succeed(self, job: Claimed) -> None:
@@ -90,12 +108,12 @@ class Settler:
         self._note(len(done))
 
     def _note(self, size: int) -> None:
+        self._idle.clear()
         if size >= BATCH:
             self._work.set()
             if size >= FULL:
                 self._gate.hold("full")
         elif self._timer is None:
-            self._idle.clear()
             self._timer = asyncio.get_running_loop().call_later(_LINGER, self._ring)
 
     def _ring(self) -> None:
@@ -141,12 +159,13 @@ class Settler:
             answered = await self._settle(runner, rows)
             self._forget(pending.other, answered)
         if pending.in_place:
-            ids = [job.id for job in pending.in_place]
+            ids, keyed = [job.id for job in pending.in_place], any(job.key is not None for job in pending.in_place)
             await self._link.run(jobs.depart, runner, ids)
             for _ in ids:
                 pending.in_place.popleft()
             self._telemetry.emit("jobs.succeeded", len(ids))
-            self._wake()
+            if keyed:
+                self._intake.again()
 
     @staticmethod
     def _forget(queue: deque[Any], answered: set[int]) -> None:
@@ -179,7 +198,10 @@ class Settler:
                 return await self._unwritable(runner, *rows[0], error)
             return await self._halves(self._settle, runner, rows)
         self._telemetry.emit("jobs.settled", len(settled))
-        self._wake()  # a retry may be due before the next poll, and a key may have passed its turn
+        if any(settlement.delay is not None for _, settlement in rows):
+            self._intake.wake()  # it may be due before the next poll
+        elif any(settlement.keyed or settlement.state is State.READY for _, settlement in rows):
+            self._intake.again()
         return settled if len(settled) == len(rows) else await self._judge(runner, rows, settled)
 
     async def _halves(self, send: Callable[[int, Any], Any], runner: int, batch: list[Any]) -> set[int]:
