@@ -1,0 +1,47 @@
+"""`jobrunner demo NAME …`: hands the rest of the line to a demo of jobrunner.demos."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from jobrunner import demos
+from jobrunner.errors import NotFound
+
+top = typer.Typer()
+
+
+def names() -> list[str]:
+    """The demos in this installation."""
+    return sorted(module.name for module in pkgutil.iter_modules(demos.__path__) if module.ispkg)
+
+
+@top.command(
+    "demo",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    add_help_option=False,
+)
+def run_demo(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)] = "--help",
+    args: Annotated[list[str] | None, typer.Argument(metavar="ARGS")] = None,
+) -> None:
+    """Run a demo; its own options: jobrunner demo NAME --help."""
+    if name in ("--help", "-h"):
+        typer.echo(f"{ctx.get_help()}\n\nDemos: {', '.join(names()) or 'none in this installation'}")
+        return
+    if name not in names():
+        raise NotFound("demo", name, f"there is: {', '.join(names()) or 'none'}")
+    found: typer.Typer | Callable[..., None] = importlib.import_module(f"jobrunner.demos.{name}").command
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command()(found)
+        found = app
+    code = get_command(found).main(args=args or [], prog_name=f"jobrunner demo {name}", standalone_mode=False)
+    if isinstance(code, int) and code:
+        raise typer.Exit(code)

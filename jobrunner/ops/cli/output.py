@@ -1,0 +1,163 @@
+"""How things look: tables, ages, bars, JSON. Takes values, writes to stdout (data) or stderr (talk)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from jobrunner.ops.shapes import to_json
+from jobrunner.policy.progress import Progress
+
+STYLES = {
+    "ready": "cyan",
+    "running": "bold blue",
+    "scheduled": "default",
+    "blocked": "yellow",
+    "succeeded": "green",
+    "dead": "bold red",
+    "cancelled": "dim",
+    "dropped": "dim",
+    "alive": "green",
+    "silent": "bold red",
+    "lost": "red",
+    "stopped": "dim",
+    "renewed": "dim",
+    "error": "bold red",
+    "warning": "yellow",
+    "notice": "cyan",
+}
+
+_WIDE = 10_000  # without a terminal nothing is cut: a table goes into a file or through grep
+
+
+def console(*, err: bool = False) -> Console:
+    """Where to print: stdout, or stderr with *err*. Colours only on a terminal, and never with NO_COLOR."""
+    file = sys.stderr if err else sys.stdout
+    width = None if file.isatty() or "COLUMNS" in os.environ else _WIDE
+    return Console(file=file, width=width, highlight=False, soft_wrap=False, markup=False)
+
+
+def write_json(value: object) -> None:
+    """*value* on stdout."""
+    typer.echo(to_json(value))
+
+
+def table(*columns: str, rows: Iterable[Sequence[str | Text]], flexible: str, empty: str = "") -> RenderableType:
+    """A table without lines; columns that begin with ">" are numbers. Only *flexible* is cut when the terminal is narrow."""
+    names = [column.lstrip(">") for column in columns]
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    if not cells and empty:
+        return Text(empty, style="dim")
+    others = sum(
+        max([len(name), *(row[n].cell_len for row in cells)]) + 2 for n, name in enumerate(names) if name != flexible
+    )
+    room = max(console().width - others, 12)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
+    for column, name in zip(columns, names, strict=True):
+        made.add_column(name, justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in cells:
+        row[names.index(flexible)].truncate(room, overflow="ellipsis")
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> RenderableType:
+    """Names and values, one pair a line; a value of None is left out."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            grid.add_row(name, value)
+    return grid
+
+
+def state(name: str, blocked_on: str | None = None) -> Text:
+    """A state in its colour, with what it is blocked on."""
+    return Text(name if blocked_on is None else f"{name}/{blocked_on}", style=STYLES.get(name, ""))
+
+
+def count(value: int, style: str = "") -> Text:
+    """A number with thousands set apart; zero stays in the background."""
+    return Text(f"{value:,}", style=style if value else "dim")
+
+
+def rough(length: timedelta | None) -> str:
+    """*length* as a person says it, in its two largest units: "3m 20s", "2d 4h", "120ms"."""
+    if length is None:
+        return ""
+    if length < timedelta(0):
+        return f"-{rough(-length)}"
+    if length < timedelta(seconds=1):
+        return f"{length // timedelta(milliseconds=1)}ms"
+    seconds = int(length.total_seconds())
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    first = next(n for n, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number}{unit}" for number, unit in parts[first : first + 2] if number)
+
+
+def moment(at: datetime | None, now: datetime) -> str | None:
+    """An instant in UTC and how far it is from *now*."""
+    if at is None:
+        return None
+    distance = now - at
+    told = f"in {rough(-distance)}" if distance < timedelta(0) else f"{rough(distance)} ago"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({told})"
+
+
+def bar(progress: Progress, now: datetime) -> RenderableType:
+    """A job's progress as a bar with its numbers, rate and when it will be done."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    numbers = f"{progress.processed:,}" if progress.total is None else f"{progress.processed:,}/{progress.total:,}"
+    told = [numbers]
+    if progress.percentage is not None:
+        told.append(f"{progress.percentage:g} %")
+    if progress.failed:
+        told.append(f"{progress.failed:,} failed")
+    if progress.rate is not None:
+        told.append(f"{progress.rate:,.4g}/s" if progress.rate < 1000 else f"{progress.rate:,.0f}/s")
+    if progress.estimated_completion is not None and progress.estimated_completion > now:
+        told.append(f"done in {rough(progress.estimated_completion - now)}")
+    cells: list[RenderableType] = [Text(", ".join(told))]
+    if progress.total:
+        cells.insert(
+            0, ProgressBar(progress.total, progress.processed, width=24, complete_style="cyan", finished_style="green")
+        )
+    grid.add_row(*cells)
+    return grid
+
+
+def nothing() -> nullcontext[None]:
+    """Where there would be a live picture on a terminal."""
+    return nullcontext()
+
+
+class Advance(Protocol):
+    def __call__(self, n: int) -> object: ...
+
+
+@contextmanager
+def bulk_bar(what: str, total: int, *, quiet: bool) -> Iterator[Advance]:
+    """A bar on stderr for *total* steps, only on a terminal; yields what to call with the steps just done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(complete_style="cyan", finished_style="green"),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    shown = console(err=True)
+    with Bars(*columns, console=shown, transient=True, disable=quiet or not shown.is_terminal) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda n: bars.advance(task, n)

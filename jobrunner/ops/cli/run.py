@@ -1,0 +1,144 @@
+"""`jobrunner migrate` and `jobrunner run`: what a deployment starts."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from jobrunner.errors import ConfigError, JobrunnerError
+from jobrunner.ops import logs
+from jobrunner.ops.cli.session import Session, command
+from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check, installed_version, migrate
+
+if TYPE_CHECKING:
+    from jobrunner.worker.app import App
+
+top = typer.Typer()
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@command(top, "migrate")
+def migrate_schema(
+    session: Session,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say from which version to which, and do nothing.")
+    ] = False,
+) -> None:
+    """Install the schema, or bring it to this version.
+
+    One transaction; safe to run again, and from several places at once.
+    """
+    with session.connect(migrated=False) as conn:
+        if dry_run:
+            before = installed_version(conn)
+            if before is not None and before > SCHEMA_VERSION:
+                check(before)
+            found = Migrated(before, SCHEMA_VERSION)
+        else:
+            found = migrate(conn)
+    session.show(
+        lambda: {"dry_run": dry_run, "before": found.before, "after": found.after},
+        lambda: Text(_migrated(found, dry_run=dry_run)),
+    )
+
+
+def _migrated(found: Migrated, *, dry_run: bool) -> str:
+    would = "would " if dry_run else ""
+    if found.before is None:
+        return f"{would}install{'' if dry_run else 'ed'} schema jobrunner version {found.after}"
+    if found.before == found.after:
+        return (
+            f"schema jobrunner has version {found.after} already; {would}refresh{'' if dry_run else 'ed'} its functions"
+        )
+    return f"{would}upgrade{'' if dry_run else 'd'} schema jobrunner from version {found.before} to {found.after}"
+
+
+@command(top, "run")
+def run_app(
+    session: Session,
+    where: Annotated[str, typer.Argument(metavar="APP", help="Where the App is: package.module:attribute.")],
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", help="Read this queue; give it several times. Else: all.")
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=10_000, help="Jobs at a time.")] = 10,
+    lease: Annotated[
+        str, typer.Option("--lease", metavar="DURATION", help="How long it counts as alive after a heartbeat.")
+    ] = "30s",
+    poll: Annotated[
+        str, typer.Option("--poll", metavar="DURATION", help="How often to look without a notification.")
+    ] = "1s",
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="DURATION", help="What running jobs get to end at a stop.")
+    ] = "25s",
+    log_level: Annotated[Level, typer.Option("--log-level", help="From which level on to log.")] = "info",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option("--log-format", help="One line of text, or of JSON.")
+    ] = "text",
+) -> None:
+    """Run the tasks of an app until SIGTERM or Ctrl-C.
+
+    A signal stops it gracefully: running jobs get the grace to end. A second one hands them back at once.
+    """
+    from jobrunner.worker.runner import Runner  # slow to import, and only this command needs it
+
+    logs.configure("error" if session.quiet and log_level in ("info", "warning") else log_level, log_format)
+    found = load_app(where)
+    with session.server() as dsn:
+        runner = Runner(found, dsn, queues=queue or None, slots=slots, lease=lease, poll=poll, grace=grace)
+        told = f"runs {', '.join(found.tasks)} with {slots} slots; Ctrl-C stops it"
+        runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
+        asyncio.run(runner.run())
+
+
+def load_app(where: str) -> App:
+    """The App that *where* names: "package.module:attribute", or "module" alone where it holds exactly one App.
+
+    Raises:
+        ConfigError: no such module or attribute, or not an App; what the module itself raised is its cause.
+    """
+    from jobrunner.worker.app import App
+
+    name, colon, attribute = where.partition(":")
+    if not name or (colon and not attribute):
+        raise ConfigError("APP", f"must be package.module:attribute, got {where!r}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    module = _imported(name)
+    if not attribute:
+        apps = [(key, value) for key, value in vars(module).items() if isinstance(value, App)]
+        if len({id(value) for _, value in apps}) != 1:
+            told = f"several: {', '.join(f'{name}:{key}' for key, _ in apps)}" if apps else "none"
+            raise ConfigError("APP", f"{name!r} must name one App, and the module has {told}; write module:attribute")
+        return apps[0][1]
+    found: object = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError("APP", f"{where!r} does not exist: module {name} has no {attribute}")
+        found = getattr(found, part)
+    if not isinstance(found, App):
+        raise ConfigError("APP", f"{where!r} is a {type(found).__name__}, not a jobrunner App")
+    return found
+
+
+def _imported(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except JobrunnerError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                "APP", f"names a module that is not there: no {error.name} in {Path.cwd()} or the environment"
+            ) from None
+        raise ConfigError("APP", f"cannot be imported: {name} needs {error.name}, which is not installed") from error
+    except Exception as error:
+        raise ConfigError(
+            "APP", f"cannot be imported: {name} raised {type(error).__name__}: {error}; --debug shows where"
+        ) from error

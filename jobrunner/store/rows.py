@@ -1,0 +1,214 @@
+"""What people look at, as values: one class for each kind of row, its fields in the words of the columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from jobrunner.policy.payload import Json
+from jobrunner.policy.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """One job as a list shows it: v_job's words, no arguments."""
+
+    id: int
+    state: str
+    blocked_on: str | None
+    queue: str
+    task: str
+    version: int
+    priority: int
+    run_at: datetime
+    attempt: int
+    failures: int
+    crashes: int
+    max_attempts: int
+    key: str | None
+    subject: str | None
+    runner_id: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    error: str | None
+    total: int | None
+    processed: int | None
+    failed: int | None
+    message: str | None
+    progress_since: datetime | None
+    progress_at: datetime | None
+
+    def progress(self, now: datetime) -> Progress | None:
+        """How far it says it is, the rate by *now* while it runs and by its last word afterwards; None when it said nothing."""
+        if self.progress_since is None or self.progress_at is None:
+            return None
+        until = now if self.state == "running" else self.progress_at
+        return Progress.compute(
+            self.total, self.processed or 0, self.failed or 0, self.message, self.progress_since, until
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetail(JobRow):
+    """One job with all that belongs to it but its attempts."""
+
+    args: dict[str, Json]
+    headers: dict[str, Json]
+    unique_key: str | None
+    correlation_id: UUID | None
+    cause_job_id: int | None
+    cause_event: UUID | None
+    parent_id: int | None
+    result: Json
+    runner_host: str | None
+    runner_pid: int | None
+    cancel_requested_at: datetime | None
+    cancel_requested_by: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One start that did not succeed."""
+
+    attempt: int
+    outcome: str
+    reason: str | None
+    started_at: datetime | None
+    ended_at: datetime
+    runner_id: int | None
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """One queue: jobs by state, and how many live runners read it."""
+
+    name: str
+    paused_at: datetime | None
+    paused_by: str | None
+    description: str | None
+    ready: int
+    scheduled: int
+    retrying: int
+    """Scheduled after a failure."""
+    blocked: int
+    running: int
+    dead: int
+    oldest_ready: timedelta | None
+    """For how long the ready job that has been due the longest has been so."""
+    runners: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerRow:
+    """One runner; *state* is alive, silent, lost, stopped or renewed."""
+
+    id: int
+    state: str
+    app: str
+    host: str
+    pid: int
+    version: str
+    queues: list[str] | None
+    """None: all of them."""
+    slots: int
+    busy: int
+    listening: bool
+    started_at: datetime
+    beat_age: timedelta
+    tasks: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What happened lately, and what may hold the system up."""
+
+    succeeded: int
+    cancelled: int
+    died: int
+    """Within the last hour."""
+    partitions_ahead: int
+    oldest_transaction: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedTask:
+    """A task that jobs wait for and no live runner knows."""
+
+    task: str
+    version: int
+    jobs: int
+    oldest: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The next job of a queue, and for how long it has been due."""
+
+    queue: str
+    id: int
+    waited: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRow:
+    """One node of a tree of causes, depth first; a job whose history was dropped has only its id and the state `dropped`."""
+
+    depth: int
+    kind: str
+    id: int
+    cause: int | None
+    task: str | None
+    queue: str | None
+    state: str
+    blocked_on: str | None
+    attempt: int | None
+    failures: int | None
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    error: str | None
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; None is no condition."""
+
+    state: str | None = None
+    queue: str | None = None
+    task: str | None = None
+    key: str | None = None
+    subject: str | None = None
+    since: timedelta | None = None
+    """Created within this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadFilter:
+    """Which dead jobs; None is no condition."""
+
+    queue: str | None = None
+    task: str | None = None
+    error: str | None = None
+    """A part of the error's text, in any case."""
+    older_than: timedelta | None = None
+    """Dead for at least this long."""
+    newer_than: timedelta | None = None
+    """Dead for less than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadId:
+    """One job of a bulk change."""
+
+    id: int
+    task: str
+    queue: str
