@@ -105,6 +105,10 @@ class Floors:
             ceiling = min(horizon.stamp, seqs[found]) if full and index == last else horizon.stamp
             self.ready[found] = max(self.ready[found], ceiling)
 
+    def forget_waiting(self) -> None:
+        """Look at the arrived and the due from the beginning."""
+        self.arrived, self.due = 0, _EPOCH
+
     def lower(self, to: Mark) -> None:
         """Look again from *to* on."""
         for found, floor in self.ready.items():

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import tuple_row
 
-from jobrunner.errors import ConfigError, UnknownTask
+from jobrunner.errors import BadName, ConfigError, UnknownTask
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job, Options
@@ -36,6 +36,8 @@ class App:
     """The tasks of one service. Handlers never need it; whoever enqueues and whoever runs does."""
 
     def __init__(self, name: str) -> None:
+        if not name:
+            raise BadName("app", name, "must not be empty")
         Job(f"{name}.x")  # a name that no task of it could have is refused here
         self.name = name
         """Prefix of its task names."""
@@ -85,6 +87,11 @@ class App:
             full = name or f"{self.name}.{wrapped.__name__}"
             if full in self.tasks:
                 raise ConfigError(f"task {full}", "is registered already: give one of them another name=")
+            if on_lease_uncertain not in ("cancel", "continue"):
+                raise ConfigError(f"on_lease_uncertain of {full}", 'must be "cancel" or "continue"')
+            limit = None if timeout is None else duration(timeout, what=f"the timeout of {full}")
+            if limit is not None and not limit:
+                raise ConfigError(f"the timeout of {full}", "must be longer than zero; leave it out for none")
             Job(full, queue=queue, priority=priority, version=version)
             made: Task[..., Any] = Task(
                 name=full,
@@ -93,7 +100,7 @@ class App:
                 priority=priority,
                 version=version,
                 retry=retry or Backoff(),
-                timeout=None if timeout is None else duration(timeout, what=f"the timeout of {full}"),
+                timeout=limit,
                 on_lease_uncertain=on_lease_uncertain,
             )
             self.tasks[full] = made

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
 
 import psycopg
 
@@ -22,6 +22,7 @@ from jobrunner.store import jobs
 from jobrunner.store.jobs import Known, Tick
 from jobrunner.telemetry import Telemetry
 from jobrunner.worker.gate import Gate
+from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import Link, Lost
 from jobrunner.worker.slots import BATCH, Slots
 
@@ -36,18 +37,6 @@ _CLASSES = 64  # in one claim; more rotate
 _LOW_FIRST = 8  # every eighth claim asks the lowest priority first, so that none starves
 
 
-class Owner(Protocol):
-    """Whose claims these are."""
-
-    runner_id: int
-
-    def renew(self) -> None:
-        """Go on under a new id: the old one cannot be trusted any more. Holds the gate until then."""
-
-    def crowded(self) -> None:
-        """A claim walked over jobs that nobody here can run."""
-
-
 class Claimer:
     """The claim loop of one runner."""
 
@@ -60,14 +49,13 @@ class Claimer:
         poll: float,
         telemetry: Telemetry,
         gate: Gate,
-        owner: Owner,
+        identity: Identity,
+        on_crowded: Callable[[], None],
     ) -> None:
-        self.lock = asyncio.Lock()
-        """Held while a claim is under way; whoever changes the runner's id takes it."""
         self.resting = asyncio.Event()
         """Set while an enqueue is sure to wake it."""
         self._link, self._slots, self._known, self._poll, self._telemetry = link, slots, known, poll, telemetry
-        self._gate, self._owner = gate, owner
+        self._gate, self._identity, self._on_crowded = gate, identity, on_crowded
         self._any = queues is None
         self._floors, self._horizon = Floors(), Horizon()
         self._floors.add((queue, 0) for queue in queues or [])
@@ -77,14 +65,14 @@ class Claimer:
         self._flag_until = 0.0
         self._proven = False
         self._polled = False
-        self._next_net = 0.0
+        self._next_net = self._next_wide = 0.0
         self._claims = 0
         self._due_in: float | None = None
 
     def wake(self, payload: str = "") -> None:
         """Look around soon; with "look", from the very beginning."""
         if payload == "look":
-            self._next_net = 0.0
+            self._next_net = self._next_wide = 0.0
         self._look_due = True
         self._wake.set()
 
@@ -98,15 +86,15 @@ class Claimer:
         return {queue for queue, _ in self._floors.ready}
 
     async def run(self) -> None:
-        """Until cancelled. What a lost connection means is the owner's business."""
+        """Until cancelled. A lost connection means a new identity."""
         while True:
             try:
                 await self._round()
             except Lost:
-                self._owner.renew()
+                self._identity.renew()
             except psycopg.Error as error:
                 if error.sqlstate == LOST_RUNNER:
-                    self._owner.renew()
+                    self._identity.renew()
                 else:
                     self._telemetry.emit("loop.failed", loop="claim", error=error)
                     await asyncio.sleep(random.uniform(0, 0.1))
@@ -142,13 +130,18 @@ class Claimer:
         """One look around; *asleep*: with it, say (again) that this runner sleeps."""
         began = time.monotonic()
         rest = self._poll * 1.2 + _ASLEEP_SLACK
-        async with self.lock:
+        wide = began >= self._next_wide
+        if wide:  # a run_at may be older than the commit that wrote it: now() is when a person's transaction began
+            self._floors.forget_waiting()
+        async with self._identity.claiming:
             tick = await self._link.run(
                 jobs.tick, self._floors, any_queue=self._any, asleep=timedelta(seconds=rest) if asleep else None
             )
         if asleep:
             self._flag_until = began + rest
         self._last_tick = time.monotonic()
+        if wide:
+            self._next_wide = self._last_tick + max(_NET, _NET_SHARE * (self._last_tick - began))
         before = self._horizon.mark
         lower = self._horizon.observe(tick.snapshot, tick.mark, self._last_tick)
         if tick.seen >= 0 and tick.seated == tick.seen < 500:
@@ -175,11 +168,11 @@ class Claimer:
             self._floors.ready = dict.fromkeys(self._floors.ready, 0)
         horizon = self._horizon.mark
         known = Known(*map(list, zip(*self._quick(), strict=True))) if plain else self._known
-        async with self.lock:
+        async with self._identity.claiming:
             if not self._gate.is_open:
                 return False
             claimed = await self._link.run(
-                jobs.claim, self._owner.runner_id, n, order, self._floors, known, plain=plain
+                jobs.claim, self._identity.runner_id, n, order, self._floors, known, plain=plain
             )
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
@@ -188,7 +181,7 @@ class Claimer:
         if net:
             self._next_net = time.monotonic() + max(_NET, _NET_SHARE * took)
         if took > _CROWDED:
-            self._owner.crowded()
+            self._on_crowded()
         if not plain:
             self._floors.claimed(order, _largest(claimed), len(claimed) >= n, horizon)
         if claimed:

@@ -14,19 +14,23 @@ from uuid import UUID, uuid5
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from jobrunner.errors import ConfigError, StaleLease
+from jobrunner.errors import ConfigError, OutOfBounds, StaleLease
 from jobrunner.policy.models import Claimed, Json
+from jobrunner.policy.text import clean
 from jobrunner.store.calls import FENCE, FINISH_IN_PLACE, NAME_CAUSE
 
 log = logging.getLogger("jobrunner.job")
 
+_MESSAGE_BYTES = 1000  # of a progress message
 _TREES = UUID("6f8d1b1e-6b4e-5e63-9d0f-2a5b9a3d7c11")  # the namespace of correlation ids that start with a job
 
 
 class Lender(Protocol):
     """What a context needs of its runner."""
 
-    runner_id: int
+    @property
+    def runner_id(self) -> int:
+        """Under which id the job is held now."""
 
     async def lend_async(self) -> AsyncConnection[Any]:
         """A connection in autocommit for one transaction of an async handler."""
@@ -144,12 +148,19 @@ class Context:
         """Say how far the job is, in absolute numbers; what is not given stays as it was said last.
 
         Never blocks and may be called as often as you like: the latest is written four times a second and at the end.
+
+        Raises:
+            OutOfBounds: a number that is not whole, negative or over 2**63 - 1.
         """
+        # Checked here: one bad row would keep the progress of every other job from being written.
+        numbers: dict[str, object] = {"processed": processed, "total": total, "failed": failed}
+        for name, value in numbers.items():
+            if value is not None and (not isinstance(value, int) or not 0 <= value < 2**63):
+                raise OutOfBounds(f"the progress of job {self._job.id}: {name}", value, "a whole number from 0")
         if self._progress is None:
             self._progress = {"id": self._job.id, "total": None, "processed": 0, "failed": 0, "message": None}
-        for name, value in (("processed", processed), ("total", total), ("failed", failed), ("message", message)):
-            if value is not None:
-                self._progress[name] = value
+        said = None if message is None else clean(str(message), _MESSAGE_BYTES)
+        self._progress |= {name: value for name, value in {**numbers, "message": said}.items() if value is not None}
         self._lender.note_progress(self._job.id, self._progress.copy())
 
     def transaction(self, *, final: bool = True) -> Lent:

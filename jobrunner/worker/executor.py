@@ -43,11 +43,11 @@ class Executor:
         """The task of that name; a claim takes only those that are known."""
         return self._tasks[name]
 
-    async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome], None]) -> None:
+    async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome | None], None]) -> None:
         """Run *job* and call *settle* with its outcome, once; returns when the handler has returned.
 
-        For a sync handler past its timeout that is later than the settlement: a thread cannot be stopped.
-        Cancelling this coroutine raises CancelledError here, after the handler got it; the caller knows why it cancelled.
+        For a sync handler past its timeout, or cancelled, that is later than the settlement: a thread cannot be stopped.
+        Cancelling this coroutine cancels the handler; if it lets that happen, the outcome is None: the caller knows why.
         """
         task = self._tasks[job.task]
         if job.version > task.version:
@@ -69,38 +69,44 @@ class Executor:
             else:
                 async with asyncio.timeout(task.timeout.total_seconds()) as limit:
                     answer = await task.function(ctx, **arguments)
-        except Exception as error:
+        except BaseException as error:  # a handler that raises SystemExit fails its job, not the runner
             if task.timeout is not None and limit.expired():
                 ctx.cancelled = True
                 settle(self._end(ctx, TimedOut(task.timeout)))
+            elif isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                settle(None)
+                raise
             else:
                 settle(self._failed(task, ctx, error))
         else:
             settle(self._answered(ctx, answer))
 
     async def _run_in_thread(
-        self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome], None]
+        self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome | None], None]
     ) -> None:
         run = contextvars.copy_context().run
-        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: run(task.function, ctx, **arguments))
+
+        def call() -> tuple[Any, BaseException | None]:
+            try:
+                return run(task.function, ctx, **arguments), None
+            except BaseException as error:  # as a value: a future cannot carry StopIteration
+                return None, error
+
+        future = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
             await asyncio.wait([future], timeout=None if task.timeout is None else task.timeout.total_seconds())
-            if not future.done() and task.timeout is not None:
-                ctx.cancelled = True  # its later transactions are refused
-                settle(self._end(ctx, TimedOut(task.timeout)))
-                await asyncio.wait([future])
-                self._late(task, ctx, future)
-                return
+            early: Outcome | None = None if task.timeout is None else TimedOut(task.timeout)
         except asyncio.CancelledError:
-            ctx.cancelled = True
-            future.add_done_callback(lambda ended: self._late(task, ctx, ended))
-            raise
-        try:
-            answer = future.result()
-        except BaseException as error:  # SystemExit in a thread must not end the runner
-            settle(self._failed(task, ctx, error))
-        else:
-            settle(self._answered(ctx, answer))
+            early = None
+        if not future.done():
+            ctx.cancelled = True  # its later transactions are refused
+            settle(early and self._end(ctx, early))
+            await asyncio.wait([future])
+            if (late := future.result()[1]) is not None:
+                self._late(ctx, late)
+            return
+        answer, error = future.result()
+        settle(self._answered(ctx, answer) if error is None else self._failed(task, ctx, error))
 
     def _answered(self, ctx: Context, answer: Any) -> Outcome:
         if ctx.finished:
@@ -125,13 +131,7 @@ class Executor:
 
     def _failed(self, task: Task[Any, Any], ctx: Context, error: BaseException) -> Outcome:
         if ctx.finished:
-            self._telemetry.emit("job.late_error", job=ctx.job_id, task=ctx.task, error=error)
-            log.error(
-                "job %s raised after it was finished in place",
-                ctx.job_id,
-                exc_info=error,
-                extra={"job_id": ctx.job_id, "task": ctx.task},
-            )
+            self._late(ctx, error)
             return FinishedInPlace()
         self._telemetry.emit("job.failed", job=ctx.job_id, task=ctx.task, error=error)
         return Failed(describe(error), task.retry.rule_for(error))
@@ -139,6 +139,16 @@ class Executor:
     def _end(self, ctx: Context, outcome: Outcome) -> Outcome:
         return FinishedInPlace() if ctx.finished else outcome
 
-    def _late(self, task: Task[Any, Any], ctx: Context, ended: asyncio.Future[Any]) -> None:
-        if not ended.cancelled() and (error := ended.exception()) is not None:
-            self._telemetry.emit("job.late_error", job=ctx.job_id, task=task.name, error=error)
+    def _late(self, ctx: Context, error: BaseException) -> None:
+        self._telemetry.emit("job.late_error", job=ctx.job_id, task=ctx.task, error=error)
+        log.error(
+            "job %s raised after its outcome was settled",
+            ctx.job_id,
+            exc_info=error,
+            extra={"job_id": ctx.job_id, "task": ctx.task},
+        )
+
+
+def _is_cancelled() -> bool:
+    me = asyncio.current_task()
+    return me is not None and me.cancelling() > 0

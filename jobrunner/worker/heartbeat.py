@@ -17,7 +17,9 @@ from jobrunner.worker.link import SOCKET, pause
 class Pulse(Protocol):
     """Whom the heartbeat speaks for. Called on the heartbeat's thread."""
 
-    runner_id: int
+    @property
+    def runner_id(self) -> int:
+        """Under which id it lives now."""
 
     def vitals(self) -> tuple[int, bool]:
         """Running jobs, and whether notifications arrive."""
@@ -54,9 +56,12 @@ class Heartbeat:
             self._thread.join(timeout=5)
 
     def healthy_for(self) -> float:
-        """Seconds since this session's first good beat; 0 while the last one failed."""
-        since = self._healthy_since
-        return 0.0 if since is None else time.monotonic() - since
+        """Seconds that beats have got through without a gap; 0 while the last one failed or is overdue.
+
+        After a longer gap (a server that froze, a host that slept) everybody's beats are old: nobody may be judged by them.
+        """
+        since, now = self._healthy_since, time.monotonic()
+        return 0.0 if since is None or now - self._last_good > self._patience else now - since
 
     def _live(self) -> None:
         conn: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -84,9 +89,10 @@ class Heartbeat:
                 continue
             tries = 0
             if alive:
+                if self._healthy_since is None or time.monotonic() - self._last_good > self._patience:
+                    self._healthy_since = time.monotonic()
                 # From before the statement: the server may have stamped it at any time since.
                 self._last_good = began
-                self._healthy_since = self._healthy_since or began
                 self._pulse.beaten(cancel)
             else:
                 self._pulse.lost(runner_id)

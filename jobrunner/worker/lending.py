@@ -1,13 +1,15 @@
-"""Connections for handlers: a small pool, made when the first handler asks, async and sync apart."""
+"""What handlers borrow from their runner: connections from a small pool, async and sync apart, and its claim's identity."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg_pool
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import tuple_row
 
+from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import SOCKET
 
 _MOST = 4
@@ -16,7 +18,10 @@ _MOST = 4
 class Lending:
     """The pools of one runner; opened by `open`, filled on demand, at most four connections each."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, identity: Identity, note_progress: Callable[[int, dict[str, Any]], None]) -> None:
+        self._identity = identity
+        self.note_progress = note_progress
+        """See `Lender`."""
         settings: dict[str, Any] = {
             **SOCKET,
             "autocommit": True,
@@ -30,6 +35,11 @@ class Lending:
         self._sync = psycopg_pool.ConnectionPool[Connection[Any]](
             dsn, kwargs=settings, min_size=0, max_size=_MOST, open=False, name="jobrunner handlers"
         )
+
+    @property
+    def runner_id(self) -> int:
+        """Under which id the job is held now."""
+        return self._identity.runner_id
 
     async def lend_async(self) -> AsyncConnection[Any]:
         """A connection for one transaction of an async handler; waits up to 30 s for one."""

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import os
 import random
-import secrets
 import signal
 import socket
 import time
@@ -25,14 +24,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from psycopg import AsyncConnection, Connection
 
 from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
 from jobrunner.policy.lifecycle import CancelRequested, FinishedInPlace, HandedBack, Outcome, decide
 from jobrunner.policy.models import Claimed
-from jobrunner.store import failures, history, jobs, migrate, runners
+from jobrunner.store import failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.version import VERSION
@@ -42,9 +40,10 @@ from jobrunner.worker.ears import Ears
 from jobrunner.worker.executor import DONE, Executor
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.heartbeat import Heartbeat
+from jobrunner.worker.housekeeping import Housekeeping
+from jobrunner.worker.identity import Identity
 from jobrunner.worker.lending import Lending
-from jobrunner.worker.link import Broken, Link, Lost, pause
-from jobrunner.worker.loop import Loop
+from jobrunner.worker.link import Broken, Link, Lost
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 
@@ -79,8 +78,6 @@ class Runner:
         if not 1 <= slots <= 10_000:
             raise ConfigError("slots", f"must be from 1 to 10000, got {slots}")
         self.app = app
-        self.runner_id = 0
-        """Random, new for every life and after every lost connection."""
         self.telemetry = Telemetry()
         self.queues = None if queues is None else sorted(set(queues))
         self._dsn = config.dsn(dsn)
@@ -90,12 +87,19 @@ class Runner:
         self._grace = duration(grace, what="grace").total_seconds()
         if self._ttl < timedelta(seconds=1):
             raise ConfigError("lease", "must be at least 1s")
+        if self._poll < 0.01:
+            raise ConfigError("poll", "must be at least 10ms")
+        if isinstance(queues, str) or self.queues == []:
+            raise ConfigError("queues", "must be a list of at least one name; leave it out to take every queue")
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
-        self._progress: dict[int, dict[str, Any]] = {}
         self._background: list[asyncio.Task[None]] = []
-        self._parked_at = 0.0
         self._failure: BaseException | None = None
         self._ended: asyncio.Event | None = None
+
+    @property
+    def runner_id(self) -> int:
+        """Random; new for every life and whenever the claim connection was lost."""
+        return self._identity.runner_id
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -145,46 +149,49 @@ class Runner:
         ttl = self._ttl.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._ended, self._hurry, self._stopping = asyncio.Event(), asyncio.Event(), False
-        self._renewing: asyncio.Task[None] | None = None
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
-        self._lending = Lending(self._dsn)
+        self._identity = Identity(
+            self._claim_link, self._about(), self._gate, self, self.telemetry, on_end=self._task_ended
+        )
+        self._lending = Lending(self._dsn, self._identity, self._note_progress)
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="jobrunner handler")
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
-        self._slots = Slots(self._size, self._executor, self, self._settle)
+        self._slots = Slots(self._size, self._executor, self._lending, self._settle)
         self._claimer = Claimer(
-            self._claim_link, self._slots, self._known, self.queues, self._poll, self.telemetry, self._gate, self
+            self._claim_link,
+            self._slots,
+            self._known,
+            self.queues,
+            self._poll,
+            self.telemetry,
+            self._gate,
+            self._identity,
+            on_crowded=self._crowded,
         )
-        self._settler = Settler(
-            self._settle_link, lambda: self.runner_id, self.telemetry, self._claimer.wake, self._gate
-        )
+        self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(config.listen_dsn(self._dsn), self._notified, self.telemetry)
         self._heartbeat = Heartbeat(self._dsn, self, interval=min(5.0, ttl / 6), patience=ttl - min(10.0, ttl / 3))
+        self._keeping = Housekeeping(
+            self._settle_link,
+            self._slots,
+            self._known,
+            lambda: self._claimer.queues,
+            self._heartbeat.healthy_for,
+            self._ttl,
+            self.telemetry,
+        )
 
         try:
             await self._check_database()
-            await self._register()
+            await self._identity.register()
         except BaseException:
             await self._close()
             raise
         self._heartbeat.start()
         self._slots.start()
-        scan = min(5.0, ttl / 6)
-        self._park = Loop("park", self._park_unknown, 300, self.telemetry)
-        self._sweep = Loop("sweep", self._sweep_ended, scan, self.telemetry)
-        self._spawn(self._claimer.run())
-        self._spawn(self._settler.run())
-        self._spawn(self._ears.run())
-        for loop in (
-            self._park,
-            self._sweep,
-            Loop("rescue", self._rescue, scan, self.telemetry),
-            Loop("unpark", self._unpark, 5, self.telemetry),
-            Loop("hand back", self._hand_back, 0.5, self.telemetry),
-            Loop("progress", self._write_progress, 0.25, self.telemetry),
-            Loop("retention", self._retain, 3600, self.telemetry),
-        ):
-            self._spawn(loop.run())
+        for part in (self._claimer, self._settler, self._ears, *self._keeping.loops):
+            self._spawn(part.run())
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
     async def stop(self) -> None:
@@ -194,9 +201,10 @@ class Runner:
             return
         self._stopping = True
         self._ended.set()
+        self._identity.keep()
         self._gate.hold("stopping")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS), self._claimer.lock:
+            async with asyncio.timeout(_LAST_WORDS), self._identity.claiming:
                 pass  # a claim that is under way brings rows that are ours
         self._slots.hand_back("shutdown", older_than=-1)
         if not await self._ends(self._grace, hurry=True):
@@ -205,16 +213,17 @@ class Runner:
             await self._ends(_LAST_WORDS)
         try:
             async with asyncio.timeout(_LAST_WORDS):
-                await self._write_progress()
                 await self._settler.drained()
                 # The heartbeat ends last but one: until here everything in hand was ours.
                 back = await self._settle_link.run(runners.stop, self.runner_id)
                 self.telemetry.emit("runner.stopped", back, runner=self.runner_id)
+                await self._keeping.flush()
         except (TimeoutError, Lost, Broken, psycopg.Error) as error:
             log.warning(
                 "no good-bye: %s; another runner gives the jobs back", str(error) or "the database did not answer"
             )
         await asyncio.to_thread(self._heartbeat.stop)
+        await self._identity.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -228,16 +237,16 @@ class Runner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ends(self, seconds: float, *, hurry: bool = False) -> bool:
-        """Whether nothing runs any more within *seconds*."""
+        """Whether every run has its outcome within *seconds*."""
         deadline = time.monotonic() + seconds
-        while self._slots.running and time.monotonic() < deadline and not (hurry and self._hurry.is_set()):
+        while self._slots.unsettled and time.monotonic() < deadline and not (hurry and self._hurry.is_set()):
             self._slots.room.clear()
             try:
                 async with asyncio.timeout(0.05):
                     await self._slots.room.wait()
             except TimeoutError:
                 pass
-        return not self._slots.running
+        return not self._slots.unsettled
 
     async def wait_idle(self, timeout: str | float | timedelta = 30.0) -> None:
         """Return when no job of this app's tasks is ready, waiting for its turn, running, due or unsettled.
@@ -254,7 +263,7 @@ class Runner:
                     await self._settler.drained()
                     try:
                         if not await self._settle_link.run(jobs.is_busy, self._known.tasks):
-                            await self._write_progress()
+                            await self._keeping.flush()
                             return
                     except (Lost, psycopg.Error):
                         pass  # the link comes back, or the timeout does
@@ -287,9 +296,8 @@ class Runner:
             ours = failures.in_our_words(error, self._dsn)
             raise (ours or error) from error
 
-    async def _register(self) -> None:
-        self.runner_id = secrets.randbits(62)
-        about = runners.Registration(
+    def _about(self) -> runners.Registration:
+        return runners.Registration(
             ttl=self._ttl,
             slots=self._size,
             app=self.app.name,
@@ -299,49 +307,21 @@ class Runner:
             queues=self.queues,
             tasks=[task.as_json() for task in self.app.tasks.values()],
         )
-        await self._claim_link.run(runners.register, self.runner_id, about)
 
-    def renew(self) -> None:
-        """The claim connection was lost, or this runner was declared lost: claim no more until it goes on under a new id."""
-        if self._renewing is None and not self._stopping:
-            self._gate.hold("renewing")
-            self._renewing = asyncio.create_task(self._renew())
-            self._renewing.add_done_callback(self._task_ended)
-
-    async def _renew(self) -> None:
-        """Take a new id, and with it what is still in hand. A claim whose answer was lost belongs to the old id and is given
-        back; so is anything that a server which took over has forgotten or given to somebody else."""
-        tries = 0
-        while True:
-            async with self._claimer.lock, self._settler.lock:
-                old, held = self.runner_id, {job.id: job for job in self._in_hand()}
-                try:
-                    await self._register()
-                    kept = await self._claim_link.run(
-                        runners.adopt, old, self.runner_id, list(held), [job.attempt for job in held.values()]
-                    )
-                    break
-                except (Lost, psycopg.Error) as error:
-                    self.runner_id = old
-                    log.info("renewal: %s", error)
-            tries += 1
-            await asyncio.sleep(pause(tries))
-        gone = held.keys() - kept
-        self._slots.drop(set(gone))
-        for job_id in gone:
-            self._slots.interrupt(job_id, HandedBack("lost lease"))
-        self.telemetry.emit("runner.renewed", len(kept), runner=self.runner_id, old=old)
-        self._renewing = None
-        self._gate.release("renewing")
-
-    def _in_hand(self) -> Iterable[Claimed]:
+    def in_hand(self) -> Iterable[Claimed]:
+        """Everything claimed that has no accepted settlement yet."""
         yield from (run.job for run in self._slots.running.values())
         yield from self._slots.buffered()
         yield from self._settler.pending.jobs()
 
-    # -------------------------------------------------------------------------- what the parts call
+    def let_go(self, ids: set[int]) -> None:
+        """Another attempt has these, or will."""
+        self._slots.drop(ids)
+        for job_id in ids:
+            self._slots.interrupt(job_id, HandedBack("lost lease"))
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
+        self._keeping.ended(job.id)
         if outcome is DONE and job.key is None:
             self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
         elif isinstance(outcome, FinishedInPlace):
@@ -349,37 +329,16 @@ class Runner:
         else:
             self._settler.put(job, decide(job, outcome, self.app.tasks[job.task].retry, random.random()))
 
+    def _note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
+        self._keeping.note_progress(job_id, progress)
+
+    def _crowded(self) -> None:
+        self._keeping.crowded()
+
     def _notified(self, payload: str) -> None:
         if payload == "look":
-            self._sweep.nudge()
+            self._keeping.look()
         self._claimer.wake(payload)
-
-    def crowded(self) -> None:
-        """A claim walked over jobs that nobody here can run; looked into once a second at the most."""
-        now = time.monotonic()
-        if now - self._parked_at > 1:
-            self._parked_at = now
-            self._park.nudge()
-
-    def note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
-        """Write this with the next flush; callable from any thread."""
-        self._progress[job_id] = progress
-
-    async def lend_async(self) -> AsyncConnection[Any]:
-        """See `Lending`."""
-        return await self._lending.lend_async()
-
-    async def take_back_async(self, conn: AsyncConnection[Any]) -> None:
-        """See `Lending`."""
-        await self._lending.take_back_async(conn)
-
-    def lend(self) -> Connection[Any]:
-        """See `Lending`."""
-        return self._lending.lend()
-
-    def take_back(self, conn: Connection[Any]) -> None:
-        """See `Lending`."""
-        self._lending.take_back(conn)
 
     # -------------------------------------------------------------------------- the heartbeat's thread calls
 
@@ -406,7 +365,7 @@ class Runner:
 
     def _on_lost(self, runner_id: int) -> None:
         if runner_id == self.runner_id:
-            self.renew()
+            self._identity.renew()
 
     def _on_uncertain(self, silent: float) -> None:
         if "uncertain" not in self._gate.reasons:
@@ -418,52 +377,3 @@ class Runner:
         for job_id, run in list(self._slots.running.items()):
             if self.app.tasks[run.job.task].on_lease_uncertain == "cancel":
                 self._slots.interrupt(job_id, HandedBack("lease uncertain"))
-
-    # ------------------------------------------------------------------------------------------------ loops
-
-    async def _rescue(self) -> bool:
-        # After an outage every beat looks old at once: the live ones must get the time to beat before anyone judges.
-        if self._heartbeat.healthy_for() < self._ttl.total_seconds() / 2:
-            return False
-        lost, rescued = await self._settle_link.run(jobs.rescue, 500)
-        if lost or rescued:
-            log.warning("%s runners were lost, %s jobs given back", lost, rescued)
-        if rescued:
-            self.telemetry.emit("jobs.rescued", rescued)
-        return rescued >= 500
-
-    async def _sweep_ended(self) -> bool:
-        return await self._settle_link.run(jobs.sweep, 500) >= 500
-
-    async def _unpark(self) -> bool:
-        return await self._settle_link.run(jobs.unpark, self._known, 2000) >= 2000
-
-    async def _park_unknown(self) -> bool:
-        more = False
-        for queue in self._claimer.queues:
-            parked, seen = await self._settle_link.run(jobs.park, queue, 5000)
-            if parked:
-                self.telemetry.emit("jobs.parked", parked, queue=queue)
-                log.warning("%s jobs in queue %s are of tasks that no live runner knows: parked", parked, queue)
-                more = more or seen >= 5000
-        return more
-
-    async def _hand_back(self) -> bool:
-        self._slots.hand_back("not started")
-        return False
-
-    async def _write_progress(self) -> bool:
-        if self._progress:
-            noted, self._progress = self._progress, {}
-            try:
-                await self._settle_link.run(jobs.write_progress, list(noted.values()))
-            except BaseException:
-                self._progress = noted | self._progress
-                raise
-        return False
-
-    async def _retain(self) -> bool:
-        await self._settle_link.run(runners.make_partitions, 7)
-        await self._settle_link.run(history.retain)
-        await self._settle_link.run(jobs.repair_keys)
-        return False

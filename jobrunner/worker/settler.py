@@ -22,6 +22,7 @@ from jobrunner.policy.sqlstate import Trouble
 from jobrunner.store import jobs
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.gate import Gate
+from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import Link, Lost, trouble
 
 BATCH = 100
@@ -65,21 +66,12 @@ class Intake(Protocol):
 
 
 class Settler:
-    """The buffer and the one task that empties it. *runner_id* is asked for at every flush: it can change."""
+    """The buffer and the one task that empties it."""
 
-    def __init__(
-        self, link: Link, runner_id: Callable[[], int], telemetry: Telemetry, intake: Intake, gate: Gate
-    ) -> None:
-        self.lock = asyncio.Lock()
-        """Held during a flush; whoever changes the runner's id takes it."""
+    def __init__(self, link: Link, identity: Identity, telemetry: Telemetry, intake: Intake, gate: Gate) -> None:
         self.pending = Pending()
-        self._link, self._runner_id, self._telemetry, self._intake, self._gate = (
-            link,
-            runner_id,
-            telemetry,
-            intake,
-            gate,
-        )
+        self._link, self._identity, self._intake, self._gate = link, identity, intake, gate
+        self._telemetry = telemetry
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -141,7 +133,7 @@ class Settler:
             while self.pending:
                 self._idle.clear()
                 try:
-                    async with self.lock:
+                    async with self._identity.settling:
                         await self._flush()
                 except Lost as error:
                     log.info("settle: connection lost, sending again: %s", error)
@@ -149,7 +141,7 @@ class Settler:
                     self._gate.release("full")
 
     async def _flush(self) -> None:
-        pending, runner = self.pending, self._runner_id()
+        pending, runner = self.pending, self._identity.runner_id
         if pending.done:
             batch = sorted((pending.done[n] for n in range(min(BATCH, len(pending.done)))), key=_by_id)
             kept = await self._finish(runner, batch)

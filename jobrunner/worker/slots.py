@@ -8,14 +8,13 @@ never keyed or once-crashed ones, at most one batch, and handed back after 2 s u
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-from jobrunner.policy.lifecycle import Failed, HandedBack, Outcome
+from jobrunner.policy.lifecycle import Failed, FinishedInPlace, HandedBack, Outcome, TimedOut
 from jobrunner.policy.models import Claimed
 from jobrunner.policy.text import describe
 from jobrunner.worker.context import Context, Lender
@@ -27,6 +26,7 @@ BATCH = 200
 _QUICK = 0.02  # seconds: the median run of a task that may be prefetched
 _SAMPLES = 32
 _UNSTARTED = 2.0  # seconds that a claimed job may wait for a slot
+_DEAF = 1.0  # seconds for slots to close
 _TURN = 0.002  # seconds that handlers which never await may keep the loop
 
 Settle = Callable[[Claimed, Outcome], None]
@@ -59,6 +59,7 @@ class Slots:
         self._runs: dict[str, list[float]] = {}
         self._quick: set[str] = set()
         self._turn_began = 0.0
+        self._closed = False
         self.room.set()
 
     def start(self) -> None:
@@ -69,6 +70,11 @@ class Slots:
     def in_hand(self) -> int:
         """Jobs claimed and not yet settled by their run."""
         return len(self.running) + len(self._buffer)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a run has no outcome yet; a thread may go on after its own was settled."""
+        return any(not run.settled for run in self.running.values())
 
     @property
     def quick_tasks(self) -> set[str]:
@@ -120,9 +126,10 @@ class Slots:
         return [job for job, _, _ in self._buffer]
 
     def interrupt(self, job_id: int, outcome: Outcome) -> bool:
-        """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run."""
+        """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run, or
+        was stopped before: one that is clearing up is not disturbed again."""
         run = self.running.get(job_id)
-        if run is None or run.settled:
+        if run is None or run.settled or run.outcome is not None:
             return False
         run.outcome = outcome
         run.ctx.cancelled = True
@@ -130,15 +137,17 @@ class Slots:
         return True
 
     async def close(self) -> None:
-        """Close the slots; nothing may run any more."""
+        """Close the slots. A handler that is deaf to cancellation keeps its own until the process ends."""
+        self._closed = True
         for slot in self._slots:
             slot.cancel()
-        await asyncio.gather(*self._slots, return_exceptions=True)
+        if self._slots:
+            await asyncio.wait(self._slots, timeout=_DEAF)
 
     async def _slot(self) -> None:
         me = asyncio.current_task()
         assert me is not None
-        while True:
+        while not self._closed:  # a run that was stopped has taken the cancellation for itself
             while not self._buffer:
                 self.room.set()
                 sleeper = asyncio.get_running_loop().create_future()
@@ -163,22 +172,22 @@ class Slots:
         except asyncio.CancelledError:
             if run.outcome is None:
                 raise
-            me.uncancel()
-            self._settled(run, run.outcome)
-        except BaseException as error:
-            # Not an Exception: SystemExit or KeyboardInterrupt out of a handler. It fails its job, not the runner.
-            logging.getLogger("jobrunner").exception("job %s raised %s", job.id, type(error).__name__)
+        except Exception as error:  # a validator of the arguments that raises what it likes
             self._settled(run, Failed(describe(error)))
         finally:
-            del self.running[job.id]
+            if self.running.get(job.id) is run:  # not when a later attempt came here while this one was clearing up
+                del self.running[job.id]
             while me.cancelling():
                 me.uncancel()
         self._learn(job.task, time.monotonic() - began)
         if len(self._buffer) <= BATCH // 2:
             self.room.set()
 
-    def _settled(self, run: Running, outcome: Outcome) -> None:
-        if not run.settled:
+    def _settled(self, run: Running, outcome: Outcome | None) -> None:
+        """*outcome* None: the handler was cancelled. What it raised on its way out then is no failure of its own."""
+        if outcome is None or (run.outcome is not None and isinstance(outcome, Failed | TimedOut)):
+            outcome = FinishedInPlace() if run.ctx.finished else run.outcome
+        if outcome is not None and not run.settled:
             run.settled = True
             self._settle(run.job, outcome)
 

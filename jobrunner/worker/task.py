@@ -54,7 +54,7 @@ class Task(Generic[P, R]):
         """Call the function itself."""
         return self.function(ctx, *args, **kwargs)
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """A call of this task with exactly its parameters, bound and validated here; wrong ones are type errors too.
 
         Only what is given is stored: a default stays the code's. Options (delay, key, …) are given to enqueue or by `using`.
@@ -65,13 +65,14 @@ class Task(Generic[P, R]):
         try:
             given = self._signature.bind(*args, **kwargs).arguments
             checked = self._arguments.model_validate(given)
-        except TypeError as error:
-            raise InvalidArguments(self.name, [str(error)]) from None
+            stored = checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
         except pydantic.ValidationError as error:
             raise InvalidArguments(self.name, _problems(error)) from None
+        except (TypeError, ValueError) as error:  # names that do not fit; a value that pydantic cannot write as JSON
+            raise InvalidArguments(self.name, [str(error)]) from None
         return Job(
             self.name,
-            checked.model_dump(mode="json", exclude_unset=True),
+            stored,
             queue=self.queue,
             priority=self.priority,
             version=self.version,
@@ -85,9 +86,10 @@ class Task(Generic[P, R]):
             InvalidArguments: they do not fit the function as it is now.
         """
         try:
-            return self._arguments.model_validate_json(args).__dict__
+            read = self._arguments.model_validate_json(args)
         except pydantic.ValidationError as error:
             raise InvalidArguments(self.name, _problems(error)) from None
+        return dict(zip(self._signature.parameters, read.__dict__.values(), strict=True))
 
     def as_json(self) -> dict[str, Json]:
         """What the tasks table is told."""
@@ -124,19 +126,17 @@ def _arguments_model(name: str, function: Callable[..., Any], signature: inspect
         raise ConfigError(
             f"task {name}", f"has an annotation that cannot be read where it is declared: {error}"
         ) from None
+    # By alias: a parameter may have a name that pydantic keeps for itself, like json, copy or _private.
     fields: dict[str, Any] = {
-        parameter.name: (
+        f"a{n}": (
             hints.get(parameter.name, Any),
-            ... if parameter.default is parameter.empty else parameter.default,
+            pydantic.Field(... if parameter.default is parameter.empty else parameter.default, alias=parameter.name),
         )
-        for parameter in signature.parameters.values()
+        for n, parameter in enumerate(signature.parameters.values())
     }
-    try:
-        return pydantic.create_model(
-            f"{name} arguments", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields
-        )
-    except NameError as error:
-        raise ConfigError(f"task {name}", str(error)) from None
+    # Constants, because the default makes null of NaN, silently; so it reaches whoever refuses it.
+    config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    return pydantic.create_model(f"{name} arguments", __config__=config, **fields)
 
 
 def _problems(error: pydantic.ValidationError) -> list[str]:

@@ -155,6 +155,7 @@ create table jobrunner.finished_jobs (
     constraint finished_jobs_state_known check (state in ('succeeded', 'cancelled'))
 ) partition by range (finished_at);
 create index finished_jobs_id on jobrunner.finished_jobs (id);
+create index finished_jobs_at on jobrunner.finished_jobs using brin (finished_at);     -- what ended lately; next to nothing to keep
 
 create table jobrunner.attempts (
     job_id     bigint      not null,
