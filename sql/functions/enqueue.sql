@@ -33,12 +33,17 @@ declare
     _id      bigint;
     _problem text;
 begin
-    _problem := jobrunner.enqueue_problem(task, args, queue, run_at, delay, key, unique_key, subject, version, max_attempts, headers, unique_until);
+    _problem := jobrunner.call_problem(task, args, queue, version, max_attempts, headers);
+    if num_nonnulls(run_at, delay, key, unique_key, subject) > 0 or unique_until is distinct from 'start' then
+        _problem := coalesce(_problem, jobrunner.option_problem(run_at, delay, key, unique_key, subject, unique_until));
+    end if;
     if _problem is not null then
         raise exception 'jobrunner: %', _problem using errcode = 'JR003';
     end if;
 
-    select t.* into _known from jobrunner.tasks t where t.name = task;
+    if queue is null or version is null or priority is null or max_attempts is null then
+        select t.* into _known from jobrunner.tasks t where t.name = task;
+    end if;
     queue := coalesce(queue, _known.queue, 'default');
     if delay is not null then
         _due := clock_timestamp() + delay;

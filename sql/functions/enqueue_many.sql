@@ -20,9 +20,11 @@ begin
     from (
         select
             r.n,
-            jobrunner.enqueue_problem(
-                r.task, coalesce(r.args, '{}'), r.queue, r.run_at, make_interval(secs => r.delay), r.key, r.unique_key, r.subject, r.version,
-                r.max_attempts, coalesce(r.headers, '{}'), coalesce(r.unique_until, 'start')
+            coalesce(
+                jobrunner.call_problem(r.task, coalesce(r.args, '{}'), r.queue, r.version, r.max_attempts, coalesce(r.headers, '{}')),
+                jobrunner.option_problem(
+                    r.run_at, make_interval(secs => r.delay), r.key, r.unique_key, r.subject, coalesce(r.unique_until, 'start')
+                )
             ) as problem
         from rows from (
             jsonb_to_recordset(jobs) as (

@@ -6,6 +6,8 @@ returns integer
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 declare
@@ -18,13 +20,16 @@ begin
     into _ids
     from (
         select j.id
-        from jobrunner.runners r
-        join jobrunner.jobs j on j.runner_id = r.id and j.state = 'running'
-        where r.lost_at is not null
-            and (_runner is null or r.id = _runner)
-        order by j.id
-        limit _n
-        for update of j skip locked              -- as in settle_v1: some of them end here
+        from jobrunner.jobs j
+        where j.state = 'running'
+            and j.runner_id = any (array(        -- and not a join: it may read what the living hold
+                select r.id
+                from jobrunner.runners r
+                where r.lost_at is not null
+                    and (_runner is null or r.id = _runner)
+            ))
+        limit _n                                 -- no order: it would read all that they hold, and who skips needs none
+        for update skip locked                   -- as in settle_v1: some of them end here
     ) l;
     if _ids is null then
         return 0;

@@ -6,6 +6,9 @@ create or replace function jobrunner.op_cancel(_ids bigint[], _actor text defaul
 returns table (id bigint, result text)
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 #variable_conflict use_column
@@ -44,7 +47,7 @@ begin
         select j.id, _actor, _reason
         from jobrunner.jobs j
         where j.id = any (_ids)
-            and j.state = 'running'
+            and j.runner_id is not null          -- it runs; naming the state makes an index eligible that has all that run
         order by j.id
         on conflict (job_id) do update
         set actor = excluded.actor
@@ -63,10 +66,11 @@ begin
         case
             when i.id = any (_ended) then 'cancelled'
             when i.id = any (_requested) then 'requested'
-            when exists (select from jobrunner.jobs j where j.id = i.id and j.state in ('scheduled', 'ready', 'blocked')) then 'busy'
+            when j.state in ('scheduled', 'ready', 'blocked') then 'busy'
             else 'over'
         end
     from unnest(_ids) with ordinality i (id, n)
+    left join jobrunner.jobs j on j.id = i.id
     order by i.n;
 end
 $$;

@@ -28,7 +28,7 @@ begin
         update jobrunner.jobs j
         set state = f.state,
             blocked_on = case when f.state = 'blocked' then 'arrival' end,
-            run_at = case when f.state = 'scheduled' then f.due else j.run_at end,
+            run_at = f.due,                              -- also of those that are ready now: they have not been due since they died
             failures = 0,
             crashes = 0,
             finished_at = null,
@@ -48,11 +48,6 @@ begin
         ) f
         where j.id = f.id
         returning j.id, j.queue
-    ),
-    forgotten as (
-        delete from jobrunner.cancel_requests c  -- of the life before
-        using back b
-        where c.job_id = b.id
     )
     select coalesce(array_agg(b.id order by b.id), '{}'), max(b.queue)
     into _done, _queue

@@ -4,6 +4,7 @@ create or replace function jobrunner.op_reschedule(_ids bigint[], _at timestampt
 returns bigint[]
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set jit = off
 as $$
 declare

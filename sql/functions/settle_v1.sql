@@ -9,6 +9,8 @@ returns bigint[]
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 set lock_timeout = '250ms'
 as $$

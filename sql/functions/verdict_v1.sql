@@ -5,6 +5,7 @@ returns table (id bigint, verdict text)
 language sql
 stable
 set enable_seqscan = off
+set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
@@ -12,32 +13,21 @@ as $$
     select
         f.id,
         case
-            when exists (select from jobrunner.jobs j where j.id = f.id and j.attempt = f.attempt and j.runner_id + 0 = _runner) then 'busy'
-            when exists (
-                select
-                from jobrunner.finished_jobs d
-                where d.id = f.id
-                    and d.attempt = f.attempt
-                    and d.state = 'succeeded'     -- a person may have cancelled it after it was given back
-                    and d.finished_at > now() - interval '1 hour'
-            ) then 'settled'
-            when exists (
-                select
-                from jobrunner.jobs j
-                where j.id = f.id
-                    and j.attempt = f.attempt
-                    and j.state = 'succeeded'
-            ) then 'settled'
-            when exists (
-                select
-                from jobrunner.attempts a
-                where a.job_id = f.id
-                    and a.attempt = f.attempt
-                    and a.runner_id = _runner
-                    and a.outcome <> 'crashed'
-                    and (a.outcome <> 'handed_back' or a.reason is null or a.reason not in ('stopped', 'renewed'))
-            ) then 'settled'
+            when j.attempt = f.attempt and j.runner_id = _runner then 'busy'
+            when j.attempt = f.attempt and j.state = 'succeeded' then 'settled'           -- in place
+            when d.attempt = f.attempt and d.state = 'succeeded' then 'settled'           -- a person may have cancelled it since
+            when a.runner_id = _runner and a.outcome <> 'crashed'
+                and (a.outcome <> 'handed_back' or a.reason is null or a.reason not in ('stopped', 'renewed')) then 'settled'
             else 'stale'
         end
     from unnest(_ids, _attempts) f (id, attempt)
+    left join jobrunner.jobs j on j.id = f.id
+    left join jobrunner.attempts a on a.job_id = f.id and a.attempt = f.attempt
+    left join lateral (
+        select x.attempt, x.state
+        from jobrunner.finished_jobs x
+        where x.id = f.id
+            and x.finished_at > now() - interval '1 hour'
+        limit 1
+    ) d on true
 $$;

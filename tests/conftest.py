@@ -1,0 +1,193 @@
+"""One real PostgreSQL for the run, a database of its own for each test: copied from a template that was migrated once.
+
+`dsn`, `conn`, `connect` and `blocked` belong to the test's own database; `tx` shares one and is rolled back; `bare_dsn`
+has no schema; `server` is a whole server that a test may break.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from pytest_postgresql.executors import NoopExecutor
+from pytest_postgresql.factories import postgresql_noproc
+from pytest_postgresql.janitor import DatabaseJanitor
+
+from jobrunner.embedded import EmbeddedServer
+from tests import support
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+"""Tests crash processes, never the machine: what fsync protects from cannot happen."""
+
+_numbers = itertools.count(1)
+
+
+class Connect(Protocol):
+    def __call__(self, **options: Any) -> Connection: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg",
+        type=int,
+        choices=(18, 16),
+        default=int(os.environ.get("JOBRUNNER_TEST_PG", "18")),
+        help="PostgreSQL major to test on (also JOBRUNNER_TEST_PG); combine 16 with -m pg16",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`slow` runs only when asked for by -m or by naming the test."""
+    if "slow" in config.option.markexpr or any("::" in argument for argument in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """`async def` tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def pg_major(request: pytest.FixtureRequest) -> int:
+    """The PostgreSQL major under test."""
+    major: int = request.config.getoption("--pg")
+    return major
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """The run's server in the words of pytest-postgresql."""
+
+    host: str
+    port: int
+    user: str = "postgres"
+    password: str | None = None
+    options: str = ""
+    maintenance_dbname: str = "postgres"
+    template_dbname: str | None = None
+
+
+@pytest.fixture(scope="session")
+def postgres(pg_major: int) -> Iterator[Postgres]:
+    """The one server of the run."""
+    with EmbeddedServer.start(major=pg_major, settings=FAST) as running:
+        query = parse_qs(urlsplit(running.dsn).query)
+        yield Postgres(host=query["host"][0], port=int(query["port"][0]))
+
+
+def migrated(*, host: str, port: int, user: str, dbname: str, password: str | None, autocommit: bool) -> None:
+    """Brings a database to the current schema; the signature is pytest-postgresql's."""
+    from jobrunner.store.migrate import migrate
+
+    with psycopg.connect(host=host, port=port, user=user, dbname=dbname, password=password, autocommit=True) as conn:
+        migrate(conn)
+
+
+template = postgresql_noproc(depends_on="postgres", dbname="jobrunner", load=[migrated])
+
+
+def _database(at: Postgres | NoopExecutor, template_dbname: str | None) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    janitor = DatabaseJanitor(user=at.user, host=at.host, port=at.port, dbname=name, template_dbname=template_dbname)
+    with janitor:
+        yield make_conninfo(host=at.host, port=at.port, user=at.user, dbname=name)
+
+
+@pytest.fixture
+def dsn(template: NoopExecutor) -> Iterator[str]:
+    """A fresh database with the schema; its sessions are ended and it is dropped after the test."""
+    yield from _database(template, template.template_dbname)
+
+
+@pytest.fixture
+def bare_dsn(postgres: Postgres) -> Iterator[str]:
+    """A fresh database without the schema."""
+    yield from _database(postgres, None)
+
+
+@pytest.fixture
+def connect(dsn: str) -> Iterator[Connect]:
+    """Opens further sessions on the test's database: autocommit, nothing prepared; closed after the test."""
+    with ExitStack() as stack:
+
+        def open_session(**options: Any) -> Connection:
+            chosen = {"autocommit": True, "prepare_threshold": None, **options}
+            session: Connection = psycopg.connect(dsn, **chosen)
+            stack.callback(session.close)
+            return session
+
+        yield open_session
+
+
+@pytest.fixture
+def conn(connect: Connect) -> Connection:
+    """A session in autocommit on the test's own database."""
+    return connect()
+
+
+@pytest.fixture(scope="session")
+def _shared_dsn(template: NoopExecutor) -> Iterator[str]:
+    yield from _database(template, template.template_dbname)
+
+
+@pytest.fixture
+def tx(_shared_dsn: str) -> Iterator[Connection]:
+    """A session inside a transaction that is rolled back: for what needs no commit and no second session."""
+    with psycopg.connect(_shared_dsn, prepare_threshold=None) as session:
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def server(pg_major: int) -> Iterator[EmbeddedServer]:
+    """A server of the test's own, with the schema in its default database; may be restarted, stopped, killed."""
+    with EmbeddedServer.start(major=pg_major) as running:
+        with psycopg.connect(running.dsn, autocommit=True) as session:
+            from jobrunner.store.migrate import migrate
+
+            migrate(session)
+        yield running
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """`tests.support.wait_until`; import that one where the type matters."""
+    return support.wait_until
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., Future[Any]]]:
+    """Runs a call in a thread: for the session that is meant to block."""
+    threads = ThreadPoolExecutor(max_workers=16)
+    yield threads.submit
+    threads.shutdown(wait=False, cancel_futures=True)  # one that is still blocked ends when its database is dropped
+
+
+@pytest.fixture
+def blocked(dsn: str) -> Callable[[Connection | int], None]:
+    """Waits until a session (or backend pid) of the test's database truly waits for a lock."""
+    query = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s and state = 'active'"
+
+    def wait_until_blocked(session: Connection | int) -> None:
+        pid = session if isinstance(session, int) else session.info.backend_pid
+        with psycopg.connect(dsn, autocommit=True) as observer:
+            support.wait_until(
+                lambda: observer.execute(query, [pid]).fetchone() == (True,), what=f"a lock wait of {pid}"
+            )
+
+    return wait_until_blocked

@@ -1,0 +1,139 @@
+"""History by day: no enqueue and no end of a job ever waits or fails because of its partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from tests.conftest import Connect
+from tests.store import calls
+from tests.store.calls import (
+    Connection,
+    claim,
+    column,
+    depart,
+    enqueue,
+    finish,
+    finish_in_place,
+    job,
+    register,
+    seat,
+    settle,
+    value,
+)
+
+pytestmark = pytest.mark.pg16
+
+PARTITIONS = (
+    "select inhrelid::regclass::text from pg_inherits where inhparent = 'jobrunner.finished_jobs'::regclass order by 1"
+)
+
+
+def test_a_week_of_partitions_is_made_ahead_in_utc_days(conn: Connection) -> None:
+    today = value(conn, "select to_char(now() at time zone 'utc', 'YYYYMMDD')")
+
+    assert len(column(conn, PARTITIONS)) == 8
+    assert column(conn, PARTITIONS)[0] == f"jobrunner.finished_jobs_p{today}"
+    assert value(conn, "select jobrunner.make_partitions(now(), 7)") == 0
+
+
+@pytest.mark.parametrize("end", ["finish", "settle", "depart"])
+def test_a_missing_partition_is_made_by_whoever_needs_it(conn: Connection, end: str) -> None:
+    register(conn)
+    job_id = enqueue(conn, key="k" if end == "settle" else None)
+    seat(conn)
+    claims = claim(conn)
+    for name in column(conn, PARTITIONS):
+        conn.execute(f"drop table {name}")
+
+    match end:
+        case "finish":
+            finish(conn, 1, claims)
+        case "settle":
+            settle(conn, 1, claims, "succeeded")
+        case _:
+            finish_in_place(conn, 1, claims[0])
+            depart(conn, [job_id])
+
+    assert job(conn, job_id)["at"] == "finished_jobs"
+    assert len(column(conn, PARTITIONS)) == 1
+
+
+def test_a_job_ends_in_the_partition_of_its_utc_day_also_in_another_time_zone(conn: Connection) -> None:
+    register(conn)
+    enqueue(conn)
+    conn.execute("set timezone = 'Pacific/Kiritimati'")
+    [claimed] = claim(conn)
+
+    conn.execute("select jobrunner.finish_v1(1, %s, %s, null, '2030-01-01 23:59:59.999999Z')", [[claimed.id], [1]])
+
+    assert (
+        value(conn, "select tableoid::regclass::text from jobrunner.finished_jobs")
+        == "jobrunner.finished_jobs_p20300101"
+    )
+
+
+def test_a_reader_of_the_history_holds_up_neither_new_partitions_nor_ends(conn: Connection, connect: Connect) -> None:
+    register(conn)
+    enqueue(conn)
+    reader = connect(autocommit=False)
+    reader.execute("set transaction isolation level repeatable read")
+    reader.execute("select count(*) from jobrunner.finished_jobs")
+    conn.execute("set lock_timeout = '2 s'")
+
+    assert value(conn, "select jobrunner.make_partitions(now() + interval '30 days', 3)") == 4
+    assert len(finish(conn, 1, claim(conn))) == 1
+
+
+def test_partition_of_would_make_every_end_wait_behind_the_reader(
+    conn: Connection, connect: Connect, background: Callable[..., Future[Any]], blocked: Callable[[Connection], None]
+) -> None:
+    """The mutant of the test above: why LIKE and ATTACH."""
+    register(conn)
+    enqueue(conn)
+    claims = claim(conn)
+    reader, maker = connect(autocommit=False), connect()
+    reader.execute("select count(*) from jobrunner.finished_jobs")
+    made = background(
+        maker.execute,
+        "create table p partition of jobrunner.finished_jobs for values from ('2040-01-01') to ('2040-01-02')",
+    )
+    blocked(maker)
+
+    with pytest.raises(Exception, match="lock timeout"):
+        finish(conn, 1, claims)
+
+    reader.rollback()
+    made.result(10)
+
+
+def test_two_sessions_that_miss_the_same_partition_make_it_once(
+    conn: Connection, connect: Connect, background: Callable[..., Future[Any]], blocked: Callable[[Connection], None]
+) -> None:
+    first, second = connect(autocommit=False), connect()
+    assert value(first, "select jobrunner.make_partitions('2031-05-05Z', 0)") == 1
+    other = background(value, second, "select jobrunner.make_partitions('2031-05-05Z', 0)")
+    blocked(second)
+
+    first.commit()
+
+    assert other.result(10) == 0
+
+
+def test_an_old_partition_is_detached_and_dropped_while_jobs_end(conn: Connection, connect: Connect) -> None:
+    conn.execute("select jobrunner.make_partitions('2020-01-01Z', 0)")
+    register(conn)
+    enqueue(conn)
+    open_end = connect(autocommit=False)
+    finish(open_end, 1, claim(conn))
+    open_end.commit()
+
+    conn.execute("alter table jobrunner.finished_jobs detach partition jobrunner.finished_jobs_p20200101 concurrently")
+    conn.execute("drop table jobrunner.finished_jobs_p20200101")
+
+    assert len(column(conn, PARTITIONS)) == 8
+    assert not column(conn, "select id from jobrunner.jobs")
+    assert calls.value(conn, "select count(*) from jobrunner.finished_jobs") == 1

@@ -1,0 +1,183 @@
+"""A dead runner's jobs come back: whoever claims late, freezes or is bad, nobody else's rescue waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Connect
+from tests.store import calls
+from tests.store.calls import (
+    Connection,
+    claim,
+    column,
+    enqueue,
+    finish,
+    finish_in_place,
+    give_back,
+    job,
+    lose,
+    mark_lost,
+    register,
+    seat,
+    settle,
+    state,
+    value,
+)  # fmt: skip
+
+pytestmark = pytest.mark.pg16
+
+
+def test_a_lost_runners_jobs_are_ready_again_and_counted_as_crashed(conn: Connection) -> None:
+    register(conn)
+    job_id = enqueue(conn)
+    claim(conn)
+    lose(conn, 1)
+
+    assert (mark_lost(conn), give_back(conn)) == (1, 1)
+
+    row = job(conn, job_id)
+    assert (row["state"], row["attempt"], row["failures"], row["crashes"]) == ("ready", 1, 0, 1)
+    assert conn.execute("select outcome, runner_id from jobrunner.attempts").fetchall() == [("crashed", 1)]
+
+
+def test_the_third_crash_is_the_end_of_a_job_and_its_key_goes_on(conn: Connection) -> None:
+    enqueue(conn, key="k")
+    behind = enqueue(conn, key="k")
+    seat(conn)
+    for runner in (1, 2, 3):
+        register(conn, runner)
+        [claimed] = claim(conn, runner)
+        lose(conn, runner)
+        mark_lost(conn)
+        give_back(conn)
+
+    row = job(conn, claimed.id)
+    assert (row["state"], row["reason"], row["crashes"], row["holds_key"]) == ("dead", "crashed", 3, False)
+    assert state(conn, behind) == "ready"
+
+
+def test_a_runner_that_beats_is_not_lost(conn: Connection) -> None:
+    register(conn)
+    lose(conn, 1)
+    alive = conn.execute("select alive from jobrunner.beat_v1(1, 0, true)").fetchone()
+
+    assert alive == (True,)
+    assert mark_lost(conn) == 0
+
+
+def test_a_beat_of_a_lost_runner_is_refused(conn: Connection) -> None:
+    register(conn)
+    lose(conn, 1)
+    mark_lost(conn)
+
+    assert conn.execute("select alive from jobrunner.beat_v1(1, 0, true)").fetchone() == (False,)
+
+
+def test_a_claim_that_commits_after_the_rescue_is_found_by_the_next(conn: Connection, connect: Connect) -> None:
+    register(conn)
+    job_id = enqueue(conn)
+    slow = connect(autocommit=False)
+    claim(slow)
+    lose(conn, 1)
+    assert (mark_lost(conn), give_back(conn)) == (1, 0)
+
+    slow.commit()
+
+    assert state(conn, job_id) == "running"
+    assert (mark_lost(conn), give_back(conn)) == (0, 1)
+    assert state(conn, job_id) == "ready"
+
+
+def test_a_rescue_of_newly_lost_runners_only_would_miss_that_claim(conn: Connection, connect: Connect) -> None:
+    """The mutant of the test above."""
+    calls.replace(conn, "give_back_v1", ("where r.lost_at is not null", "where r.lost_at > now() - interval '0 s'"))
+    register(conn)
+    job_id = enqueue(conn)
+    slow = connect(autocommit=False)
+    claim(slow)
+    lose(conn, 1)
+    mark_lost(conn)
+    slow.commit()
+
+    give_back(conn)
+
+    assert state(conn, job_id) == "running"
+
+
+def test_a_frozen_transaction_holds_up_its_own_job_only(conn: Connection, connect: Connect) -> None:
+    register(conn)
+    ids = [enqueue(conn) for _ in range(3)]
+    claims = claim(conn)
+    frozen = connect(autocommit=False)
+    assert finish_in_place(frozen, 1, claims[1])
+    lose(conn, 1)
+    mark_lost(conn)
+
+    assert give_back(conn) == 2
+
+    assert [state(conn, job_id) for job_id in ids] == ["ready", "running", "ready"]
+    frozen.rollback()
+    assert give_back(conn) == 1
+
+
+def test_one_bad_row_is_reported_and_holds_up_nobody(conn: Connection) -> None:
+    register(conn)
+    ids = [enqueue(conn) for _ in range(5)]
+    claim(conn)
+    conn.execute(
+        "create function bad() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$"
+    )
+    conn.execute(
+        f"""create trigger bad before update on jobrunner.jobs for each row
+            when (old.id = {ids[2]} and new.state = 'ready') execute function bad()"""
+    )
+    notices: list[str] = []
+    conn.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    lose(conn, 1)
+    mark_lost(conn)
+
+    assert give_back(conn) == 4
+
+    assert [state(conn, job_id) for job_id in ids] == ["ready", "ready", "running", "ready", "ready"]
+    assert notices == [f"jobrunner: job {ids[2]} of a runner that is gone cannot be given back: not this one"]
+
+
+def test_a_job_that_a_person_asked_to_cancel_is_not_given_back_but_cancelled(conn: Connection) -> None:
+    register(conn)
+    job_id = enqueue(conn)
+    claim(conn)
+    conn.execute("select jobrunner.op_cancel(%s)", [[job_id]])
+    lose(conn, 1)
+    mark_lost(conn)
+
+    give_back(conn)
+
+    assert (job(conn, job_id)["at"], job(conn, job_id)["state"]) == ("finished_jobs", "cancelled")
+
+
+def test_a_stop_hands_back_without_a_crash(conn: Connection) -> None:
+    register(conn)
+    job_id = enqueue(conn)
+    claim(conn)
+
+    assert value(conn, "select jobrunner.stop_v1(1)") == 1
+
+    assert (job(conn, job_id)["state"], job(conn, job_id)["crashes"]) == ("ready", 0)
+    assert column(conn, "select ended from jobrunner.runners") == ["stopped"]
+
+
+def test_a_runner_under_a_new_id_takes_over_what_is_still_its_own(conn: Connection) -> None:
+    register(conn)
+    for _ in range(3):
+        enqueue(conn)
+    kept, lost_answer, settled = claim(conn)
+    finish(conn, 1, [settled])
+    register(conn, 2)
+
+    adopted = value(conn, "select jobrunner.adopt_v1(1, 2, %s, %s)", [kept.id, settled.id], [1, 1])
+
+    assert adopted == [kept.id]
+    assert finish(conn, 1, [kept]) == [], "the old id is no fence any more"
+    assert give_back(conn) == 1
+    assert (job(conn, lost_answer.id)["state"], job(conn, lost_answer.id)["crashes"]) == ("ready", 0)
+    assert settle(conn, 2, [kept], "succeeded") == [kept.id]
