@@ -1,6 +1,7 @@
 -- Takes what a runner still has in hand over to its new id, fenced by the old one; returns the ids that are its own now. What
 -- is not returned was given back or settled meanwhile. The old id becomes a tombstone, so that a claim of it whose answer was
--- lost is found and given back (not as a crash). Atomic.
+-- lost is found and given back (not as a crash). Atomic. Waits 2 s for a row
+-- that someone holds (a handler that commits, a person), then fails: call it again.
 create or replace function jobrunner.adopt_v1(_old bigint, _new bigint, _ids bigint[], _attempts integer[])
 returns bigint[]
 language plpgsql
@@ -9,6 +10,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
+set lock_timeout = '2s'
 as $$
 declare
     _mine bigint[];

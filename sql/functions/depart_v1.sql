@@ -12,7 +12,7 @@ set jit = off
 as $$
 declare
     _held  bigint[];
-    _queue text;
+    _queues text[];
 begin
     perform jobrunner.require_read_committed();
     _now := coalesce(_now, now());
@@ -92,11 +92,9 @@ begin
             g.version, g.priority, g.state, g.queue, g.task, g.key, g.args, g.headers, g.reason, g.error
         from gone g
     )
-    select max(t.queue) into _queue from turn t;
+    select array_agg(distinct t.queue) into _queues from turn t;
 
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
     return cardinality(_held);
 end
 $$;

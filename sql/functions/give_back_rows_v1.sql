@@ -11,7 +11,7 @@ set jit = off
 as $$
 declare
     _ended bigint[];
-    _queue text;
+    _queues text[];
 begin
     select coalesce(array_agg(j.id), '{}')
     into _ended
@@ -63,16 +63,14 @@ begin
     )
     select
         array_agg(b.id) filter (where b.state <> 'ready'),
-        max(b.queue) filter (where b.state = 'ready')
-    into _ended, _queue
+        array_agg(distinct b.queue) filter (where b.state = 'ready')
+    into _ended, _queues
     from back b;
 
     if _ended is not null then
         perform jobrunner.depart_v1(_ended, null, _now);
     end if;
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
     return cardinality(_ids);
 end
 $$;

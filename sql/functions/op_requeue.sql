@@ -11,7 +11,7 @@ set jit = off
 as $$
 declare
     _done  bigint[];
-    _queue text;
+    _queues text[];
 begin
     with chosen as (
         select x.id, row_number() over (order by x.id) as n, count(*) over () as many
@@ -49,17 +49,15 @@ begin
         where j.id = f.id
         returning j.id, j.queue
     )
-    select coalesce(array_agg(b.id order by b.id), '{}'), max(b.queue)
-    into _done, _queue
+    select coalesce(array_agg(b.id order by b.id), '{}'), array_agg(distinct b.queue)
+    into _done, _queues
     from back b;
 
     delete from jobrunner.cancel_requests c where c.job_id = any (_done);  -- it was about the former life
 
     insert into jobrunner.audit (actor, action, target, jobs, reason, detail)
     values (_actor, 'requeue', jobrunner.audit_target(_done), cardinality(_done), _reason, jsonb_build_object('spread', _spread));
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
     return _done;
 end
 $$;

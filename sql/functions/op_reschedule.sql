@@ -9,7 +9,7 @@ set jit = off
 as $$
 declare
     _done  bigint[];
-    _queue text;
+    _queues text[];
 begin
     with moved as (
         update jobrunner.jobs j
@@ -27,15 +27,13 @@ begin
         ))
         returning j.id, j.queue
     )
-    select coalesce(array_agg(m.id order by m.id), '{}'), max(m.queue)
-    into _done, _queue
+    select coalesce(array_agg(m.id order by m.id), '{}'), array_agg(distinct m.queue)
+    into _done, _queues
     from moved m;
 
     insert into jobrunner.audit (actor, action, target, jobs, reason, detail)
     values (_actor, 'reschedule', jobrunner.audit_target(_done), cardinality(_done), _reason, jsonb_build_object('run_at', _at));
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
     return _done;
 end
 $$;

@@ -36,7 +36,7 @@ begin
     select count(*), array_agg(distinct d.queue)
     into _promoted, _queues
     from due d;
-    perform jobrunner.wake(q) from unnest(_queues) q;
+    perform jobrunner.wake(_queues);
     return _promoted;
 end
 $$;

@@ -12,7 +12,7 @@ declare
     _ids   bigint[];
     _keys  text[];
     _still text[];
-    _queue text;
+    _queues text[];
 begin
     perform jobrunner.require_read_committed();
     seen := 0;
@@ -89,12 +89,10 @@ begin
         where j.id = p.id
         returning j.state, j.queue
     )
-    select count(*), max(d.queue) filter (where d.state = 'ready')
-    into seated, _queue
+    select count(*), array_agg(distinct d.queue) filter (where d.state = 'ready')
+    into seated, _queues
     from done d;
 
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
 end
 $$;

@@ -17,7 +17,7 @@ as $$
 declare
     _ids   bigint[];
     _ended bigint[];
-    _queue text;
+    _queues text[];
 begin
     perform jobrunner.require_read_committed();
     _now := coalesce(_now, now());
@@ -99,16 +99,14 @@ begin
     )
     select
         array_agg(e.id) filter (where e.state in ('succeeded', 'cancelled') or (e.state = 'dead' and not coalesce(e.keep_key, false))),
-        max(e.queue) filter (where e.state = 'ready')
-    into _ended, _queue
+        array_agg(distinct e.queue) filter (where e.state = 'ready')
+    into _ended, _queues
     from ended e;
 
     if _ended is not null then
         perform jobrunner.depart_v1(_ended, _runner, _now);
     end if;
-    if _queue is not null then
-        perform jobrunner.wake(_queue);
-    end if;
+    perform jobrunner.wake(_queues);
     return _ids;
 end
 $$;

@@ -37,7 +37,7 @@ begin
     select count(*), array_agg(distinct b.queue)
     into _back, _queues
     from back b;
-    perform jobrunner.wake(q) from unnest(_queues) q;
+    perform jobrunner.wake(_queues);
     return _back;
 end
 $$;

@@ -12,3 +12,13 @@ begin
     end if;
 end
 $$;
+
+-- The same for several queues; null and empty are none.
+create or replace function jobrunner.wake(_queues text[])
+returns void
+language plpgsql
+as $$
+begin
+    perform jobrunner.wake(q) from unnest(_queues) q;
+end
+$$;
