@@ -18,7 +18,7 @@ from jobrunner.ops.cli.main import app
 from jobrunner.ops.cli.session import expand_embedded
 from jobrunner.version import VERSION
 from tests.conftest import Connection
-from tests.ops.shell import Shell, bury, enqueue, register, states
+from tests.ops.shell import Shell, bury, enqueue, register, spawn, states
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -553,3 +553,11 @@ def test_a_record_becomes_one_line_of_text_or_json() -> None:
     line = json.loads(logs.JsonLines().format(record))
     assert (line["level"], line["message"], line["job_id"]) == ("info", "took it", 7)
     assert line["at"].endswith("Z")
+
+
+def test_options_before_the_word_demo_reach_the_demo(dsn: str, conn: Connection) -> None:
+    made = spawn("--dsn", dsn, "--json", "demo", "reviews", "--rows", "200")
+
+    assert made.code == 0, made.err
+    assert made.json["submitted"] == 200
+    assert conn.execute("select count(*) from reviews.imports").fetchone() == (1,)

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from jobrunner import demos
-from jobrunner.errors import NotFound
+from jobrunner.errors import ConfigError, NotFound
 
 top = typer.Typer()
 
@@ -42,6 +42,17 @@ def run_demo(
         app = typer.Typer(add_completion=False)
         app.command()(found)
         found = app
-    code = get_command(found).main(args=args or [], prog_name=f"jobrunner demo {name}", standalone_mode=False)
+    code = get_command(found).main(
+        args=[*_given_before(ctx), *(args or [])], prog_name=f"jobrunner demo {name}", standalone_mode=False
+    )
     if isinstance(code, int) and code:
         raise typer.Exit(code)
+
+
+def _given_before(ctx: typer.Context) -> list[str]:
+    """Options that stood before the word demo: a --dsn that is not heard would start a server of its own, silently."""
+    given = ctx.find_root().obj or {}
+    if given.get("embedded") is not None:
+        raise ConfigError("--embedded", "is not for demos: without --dsn they start a temporary server themselves")
+    words = ["--json"] if given.get("json") else []
+    return [*words, "--dsn", given["dsn"]] if given.get("dsn") else words
