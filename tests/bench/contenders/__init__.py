@@ -1,0 +1,24 @@
+"""Who takes part, in the order in which they are shown."""
+
+from __future__ import annotations
+
+from tests.bench.contenders import bare_sql, graphile_worker, jobrunner, pgqueuer, procrastinate
+from tests.bench.rounds import Contender
+
+CONTENDERS: dict[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        jobrunner.CONTENDER,
+        bare_sql.CONTENDER,
+        graphile_worker.CONTENDER,
+        pgqueuer.CONTENDER,
+        procrastinate.CONTENDER,
+    )
+}
+"""Of bin/bench drain."""
+
+ENQUEUERS: dict[str, Contender] = {
+    contender.name: contender
+    for contender in (jobrunner.ENQUEUE, graphile_worker.ENQUEUE, pgqueuer.ENQUEUE, procrastinate.ENQUEUE)
+}
+"""Of bin/bench enqueue."""

@@ -1,0 +1,93 @@
+"""pgqueuer: one QueueManager in drain mode, a batch of 500, over asyncpg and uvloop."""
+
+from __future__ import annotations
+
+from tests.bench import peers
+from tests.bench.rounds import Contender
+from tests.bench.server import Database
+
+NAME = "pgqueuer"
+BATCH = 500
+"""Of 100 to 5000 the fastest; a pool, several managers in the process and psycopg were not faster."""
+
+CHUNK = 5_000
+"""Calls in one statement of a bulk enqueue."""
+
+
+def _install() -> str:
+    peers.python(NAME)
+    return peers.pinned(NAME, "pgqueuer", "==")
+
+
+def _create(database: Database) -> None:
+    schema = peers.call([peers.python(NAME), "-m", "pgqueuer", "sql", "install"], database)
+    with database.connect() as conn:
+        conn.execute(schema.encode())
+
+
+def _fill(database: Database, jobs: int) -> None:
+    _create(database)
+    with database.connect() as conn:
+        conn.execute(
+            """
+            with queued as (
+                insert into pgqueuer (priority, status, entrypoint, payload)
+                select 0, 'queued', 'noop', convert_to(json_build_object('n', n)::text, 'utf8')
+                from generate_series(1, %s) n
+                returning id, status, entrypoint, priority
+            )
+            insert into pgqueuer_log (job_id, status, entrypoint, priority)
+            select id, status, entrypoint, priority
+            from queued
+            """,
+            [jobs],
+        )
+
+
+def _drain(database: Database, jobs: int) -> float:
+    peers.call([peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "drain", str(BATCH)], database)
+    with database.connect() as conn:
+        row = conn.execute(
+            """
+            select
+                count(distinct job_id) filter (where status = 'successful'),
+                extract(epoch from
+                    max(created) filter (where status = 'successful') - min(created) filter (where status = 'picked')
+                ),
+                (select count(*) from pgqueuer)
+            from pgqueuer_log
+            """
+        ).fetchone()
+    assert row is not None
+    if row[0] != jobs or row[2] != 0:
+        raise RuntimeError(f"pgqueuer settled {row[0]} of {jobs} jobs and left {row[2]}")
+    return float(row[1])
+
+
+CONTENDER = Contender(
+    name=NAME,
+    how=(
+        f"PgQueuer.run(batch_size={BATCH}, mode=drain) of one process on asyncpg and uvloop, async entrypoint that "
+        "decodes its JSON payload, durable tables, history in its log; from the first 'picked' to the last "
+        "'successful' row of that log"
+    ),
+    install=_install,
+    prepare=_fill,
+    measure=_drain,
+)
+
+
+def _enqueue(database: Database, jobs: int) -> float:
+    program = [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "enqueue", str(jobs), str(CHUNK)]
+    seconds = float(peers.call(program, database))
+    database.expect("pgqueuer", jobs)
+    return seconds
+
+
+ENQUEUE = Contender(
+    name=NAME,
+    how=f"Queries.enqueue of lists of {CHUNK}, payloads by json.dumps, on asyncpg and uvloop, one transaction",
+    install=_install,
+    prepare=lambda database, jobs: _create(database),
+    measure=_enqueue,
+)

@@ -1,0 +1,58 @@
+// migrate: installs graphile-worker's schema. drain JOBS OPTIONS: runs that many jobs, then prints the database's clock at the
+// claim of the first and when a second connection first found the jobs table empty: the worker deletes what it completed, so
+// no row is left to read that time from. enqueue JOBS CHUNK: fills the queue in one transaction and prints the seconds. The database is found through PGHOST and its kind.
+import { EventEmitter } from "node:events";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const [modules, command, jobs, option] = process.argv.slice(2);
+const require = createRequire(`${modules}/`);
+const load = (name) => import(pathToFileURL(require.resolve(name)));
+const { makeWorkerUtils, runMigrations, runOnce } = await load("graphile-worker");
+const { default: pg } = await load("pg");
+
+async function drain(expected, worker) {
+  const observer = new pg.Client();
+  await observer.connect();
+  const events = new EventEmitter();
+  let claimed;
+  events.once("job:start", ({ job }) => (claimed = job.locked_at));
+
+  let emptied;
+  const watch = async () => {
+    for (;;) {
+      const { rows } = await observer.query(
+        "select clock_timestamp() as at, exists (select from graphile_worker._private_jobs) as waiting",
+      );
+      if (!rows[0].waiting) return rows[0].at;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  };
+  let started = 0;
+  const noop = async ({ n }) => {
+    if (++started === expected) emptied = watch();
+  };
+  await runOnce({ preset: { worker }, events, noHandleSignals: true, taskList: { noop } });
+  if (started !== expected) throw new Error(`${started} of ${expected} jobs were run`);
+  console.log(JSON.stringify({ seconds: ((await emptied) - claimed) / 1000 }));
+  await observer.end();
+}
+
+async function enqueue(count, chunk) {
+  const pool = new pg.Pool({ max: 1 });
+  const utils = await makeWorkerUtils({ pgPool: pool });
+  const numbers = Array.from({ length: count }, (_, n) => n);
+  const began = performance.now();
+  await pool.query("begin");
+  for (let start = 0; start < count; start += chunk) {
+    await utils.addJobs(numbers.slice(start, start + chunk).map((n) => ({ identifier: "noop", payload: { n } })));
+  }
+  await pool.query("commit");
+  console.log(JSON.stringify({ seconds: (performance.now() - began) / 1000 }));
+  await utils.release();
+  await pool.end();
+}
+
+if (command === "migrate") await runMigrations({ preset: { worker: {} } });
+else if (command === "enqueue") await enqueue(Number(jobs), Number(option));
+else await drain(Number(jobs), JSON.parse(option));

@@ -1,0 +1,49 @@
+"""drain BATCH: drains pgqueuer's queue. enqueue JOBS CHUNK: fills it and prints the seconds.
+
+The database is found through PGHOST and its kind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import asyncpg  # type: ignore[import-not-found]
+import uvloop  # type: ignore[import-not-found, unused-ignore]
+from pgqueuer import PgQueuer  # type: ignore[import-not-found]
+from pgqueuer.db import AsyncpgDriver  # type: ignore[import-not-found]
+from pgqueuer.models import Job  # type: ignore[import-not-found]
+from pgqueuer.queries import Queries  # type: ignore[import-not-found]
+from pgqueuer.types import QueueExecutionMode  # type: ignore[import-not-found]
+
+
+async def drain(batch_size: int) -> None:
+    connection = await asyncpg.connect()
+    worker = PgQueuer(AsyncpgDriver(connection))
+
+    @worker.entrypoint("noop")  # type: ignore[untyped-decorator]
+    async def noop(job: Job) -> None:
+        json.loads(job.payload)["n"]
+
+    await worker.run(batch_size=batch_size, mode=QueueExecutionMode.drain)
+    await connection.close()
+
+
+async def enqueue(jobs: int, chunk: int) -> None:
+    connection = await asyncpg.connect()
+    queries = Queries(AsyncpgDriver(connection))
+    numbers = list(range(jobs))
+    began = time.perf_counter()
+    async with connection.transaction():
+        for start in range(0, jobs, chunk):
+            payloads = [json.dumps({"n": n}).encode() for n in numbers[start : start + chunk]]
+            await queries.enqueue(["noop"] * len(payloads), payloads, [0] * len(payloads))
+    print(time.perf_counter() - began)
+    await connection.close()
+
+
+if sys.argv[1] == "drain":
+    uvloop.run(drain(int(sys.argv[2])))
+else:
+    uvloop.run(enqueue(int(sys.argv[2]), int(sys.argv[3])))

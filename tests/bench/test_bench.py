@@ -1,0 +1,91 @@
+"""The harness, on numbers so small that they say nothing about speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench import sampling
+from tests.bench.__main__ import BENCHMARKS, main
+from tests.bench.drain import BUDGETS
+from tests.bench.rounds import Contender, Row, Unavailable, take_turns
+from tests.bench.server import Database, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_list_names_every_benchmark_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(BENCHMARKS)
+    assert {"drain", "pinned", "enqueue", "latency", "profile"} <= set(BENCHMARKS)
+
+
+def test_an_unknown_name_is_a_usage_error_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drains"]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "bin/bench: there is no benchmark 'drains'; `bin/bench list` names them.\n"
+
+
+@pytest.mark.parametrize("wrong", [["--jobs", "0"], ["--only", "jobrunner,nobody"], ["--job", "5"]])
+def test_a_wrong_option_is_a_usage_error(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["drain", *wrong])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_drain_prints_one_json_object_with_the_row_of_each_contender(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drain", "--json", "--jobs", "300", "--runs", "1", "--only", "jobrunner,bare_sql"]) == 0
+
+    rows: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert list(rows) == ["jobrunner", "bare_sql"]
+    for row in rows.values():
+        assert set(row) == {"per_second", "spread", "version", "how"}
+        least, most = row["spread"]
+        assert 0 < least <= row["per_second"] <= most
+
+
+def test_every_budget_is_about_a_contender() -> None:
+    assert set(BUDGETS) == {"graphile-worker", "pgqueuer", "procrastinate", "bare_sql"}
+
+
+def test_who_cannot_be_installed_gets_a_null_and_the_reason_and_is_not_run() -> None:
+    def install() -> str:
+        raise Unavailable("it could not be installed: no network")
+
+    def run(database: Database, jobs: int) -> float:
+        raise AssertionError("it ran")
+
+    absent = Contender("absent", "in no way", install, prepare=run, measure=run)  # type: ignore[arg-type]
+
+    (row,) = take_turns(Server("", "18"), [absent], jobs=10, runs=2)
+
+    assert row.data() == {
+        "per_second": None,
+        "spread": None,
+        "version": None,
+        "how": "in no way",
+        "why": "it could not be installed: no network",
+    }
+
+
+def test_a_row_has_the_median_and_the_extremes_of_its_runs() -> None:
+    row = Row(Contender("it", "how", str, lambda *_: None, lambda *_: 1.0), version="1", rates=[30.0, 10.0, 11.0])
+
+    assert row.data() == {"per_second": 11, "spread": [10, 30], "version": "1", "how": "how"}
+
+
+def test_samples_are_shared_out_to_parts_that_exist() -> None:
+    """A part whose file was renamed would silently get no samples."""
+    for path, function in sampling.PARTS:
+        if path.endswith(".py"):
+            (file,) = [file for file in ROOT.glob("*/*/*.py") if str(file).endswith(path)]
+            assert f"def {function}" in file.read_text(), f"{path} has no {function}"
