@@ -2,6 +2,8 @@
 
 One loop with every reason to wake in one place: a slot became free, a notification came, the poll is due, or a scheduled
 job is. Polling is not a second path: it is the same look around, a second later.
+
+(long because: every reason to look, to claim and to rest is in this one loop)
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ class Claimer:
         """One claim of at most *n* jobs into the slots; whether it brought any. The only place that raises floors."""
         n = min(n, BATCH)
         order = self._order()
-        if not order:
+        if not order or n <= 0:  # a task may have stopped being quick since the caller looked
             return False
         began = time.monotonic()
         net = not plain and began >= self._next_net

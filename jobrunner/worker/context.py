@@ -1,4 +1,7 @@
-"""What a handler is given: its job, its progress, its logger, and transactions that are fenced by its claim."""
+"""What a handler is given: its job, its progress, its logger, and transactions that are fenced by its claim.
+
+(long because: one transaction in two colours, async and sync)
+"""
 
 from __future__ import annotations
 

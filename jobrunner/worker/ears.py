@@ -32,8 +32,11 @@ class Ears:
             conn: Session | None = None
             reason = ""
             try:
-                conn = await asyncio.wait_for(connect(self._dsn, "listen"), 10)
-                await asyncio.wait_for(listen(conn, self._channel), 10)
+                async with asyncio.timeout(
+                    _PROBE * 2
+                ):  # wait_for may swallow a cancellation, and a stop would never end
+                    conn = await connect(self._dsn, "listen")
+                    await listen(conn, self._channel)
                 self._wake("")  # whatever came while nobody listened
                 while True:
                     async with asyncio.timeout(_PROBE * 2):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from jobrunner.errors import InvalidArguments, InvalidJob
@@ -36,7 +36,9 @@ DONE = Succeeded()
 class Executor:
     """Runs handlers: coroutines on the loop, plain functions in threads."""
 
-    def __init__(self, tasks: dict[str, Task[Any, Any]], threads: ThreadPoolExecutor, telemetry: Telemetry) -> None:
+    def __init__(
+        self, tasks: dict[str, Task[Any, Any]], threads: concurrent.futures.Executor, telemetry: Telemetry
+    ) -> None:
         self._tasks, self._threads, self._telemetry = tasks, threads, telemetry
 
     def task(self, name: str) -> Task[Any, Any]:

@@ -30,12 +30,9 @@ class Pulse(Protocol):
     def lost(self, runner_id: int) -> None:
         """The database says that this runner was declared lost."""
 
-    def uncertain(self, silent: float) -> None:
-        """No beat got through for *silent* seconds: the lease may be about to run out."""
-
 
 class Heartbeat:
-    """Beats every *interval* seconds until stopped. While the lease is uncertain it says so with every try."""
+    """Beats every *interval* seconds until stopped; a gap of more than *patience* seconds makes the lease uncertain."""
 
     def __init__(self, dsn: str, pulse: Pulse, interval: float, patience: float) -> None:
         self._dsn, self._pulse, self._interval, self._patience = dsn, pulse, interval, patience
@@ -50,10 +47,15 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop beating; returns when the thread has ended, 5 s at the most."""
+        """Stop beating; returns when the thread has ended, or soon: a beat may wait for a lock, and the thread is a daemon."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=0.5)
+
+    def silent_for(self) -> float:
+        """Seconds since the last beat that got through was sent. Ask from outside: a beat may hang for ever in a statement
+        that a frozen server never answers."""
+        return time.monotonic() - self._last_good
 
     def healthy_for(self) -> float:
         """Seconds that beats have got through without a gap; 0 while the last one failed or is overdue.
@@ -83,7 +85,6 @@ class Heartbeat:
                     with contextlib.suppress(Exception):
                         conn.close()
                     conn = None
-                self._worry()
                 tries += 1
                 self._stop.wait(pause(tries, min(2.0, self._interval)))
                 continue
@@ -100,11 +101,6 @@ class Heartbeat:
         if conn is not None:
             with contextlib.suppress(Exception):
                 conn.close()
-
-    def _worry(self) -> None:
-        silent = time.monotonic() - self._last_good
-        if silent > self._patience:
-            self._pulse.uncertain(silent)
 
 
 _SOCKET = {**SOCKET, "connect_timeout": 4, "tcp_user_timeout": 4_000, "application_name": "jobrunner heartbeat"}

@@ -125,7 +125,8 @@ class Housekeeping:
             try:
                 await self._link.run(jobs.write_progress, list(noted.values()))
             except BaseException:
-                self._noted = noted | self._noted
+                for job_id, progress in noted.items():
+                    self._noted.setdefault(job_id, progress)  # unless something newer was noted
                 raise
         return False
 

@@ -29,11 +29,24 @@ class Lending:
             "row_factory": tuple_row,
             "application_name": "jobrunner handler",
         }
+        # Checked when lent: after a restart of the server each dead one would cost some job an attempt.
         self._async = psycopg_pool.AsyncConnectionPool[AsyncConnection[Any]](
-            dsn, kwargs=settings, min_size=0, max_size=_MOST, open=False, name="jobrunner handlers"
+            dsn,
+            kwargs=settings,
+            min_size=0,
+            max_size=_MOST,
+            open=False,
+            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            name="jobrunner handlers",
         )
         self._sync = psycopg_pool.ConnectionPool[Connection[Any]](
-            dsn, kwargs=settings, min_size=0, max_size=_MOST, open=False, name="jobrunner handlers"
+            dsn,
+            kwargs=settings,
+            min_size=0,
+            max_size=_MOST,
+            open=False,
+            check=psycopg_pool.ConnectionPool.check_connection,
+            name="jobrunner handlers",
         )
 
     @property

@@ -18,7 +18,6 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -44,12 +43,15 @@ from jobrunner.worker.housekeeping import Housekeeping
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.lending import Lending
 from jobrunner.worker.link import Broken, Link, Lost
+from jobrunner.worker.loop import Loop
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
+from jobrunner.worker.threads import Threads
 
 _LAST_WORDS = (
-    5.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
+    2.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
 )
+_HURRIED = 0.5  # what is left of either after a second signal
 
 
 class Runner:
@@ -124,14 +126,31 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         try:
-            async with self:
+            self._starting = asyncio.create_task(self.start())
+            try:
+                await asyncio.wait({self._starting})
+            except asyncio.CancelledError:
+                self._starting.cancel()
+                raise
+            if self._starting.cancelled():
+                return  # by a signal
+            self._starting.result()
+            try:
                 assert self._ended is not None
                 await self._ended.wait()
+            finally:
+                await self.stop()
+            if self._failure is not None:
+                raise self._failure
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
     def _signalled(self, number: signal.Signals) -> None:
+        if not self._starting.done():
+            log.info("%s: stopping before it has begun", number.name)
+            self._starting.cancel()
+            return
         assert self._ended is not None
         if self._ended.is_set():
             log.warning("%s again: handing back at once", number.name)
@@ -155,7 +174,7 @@ class Runner:
             self._claim_link, self._about(), self._gate, self, self.telemetry, on_end=self._task_ended
         )
         self._lending = Lending(self._dsn, self._identity, self._note_progress)
-        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="jobrunner handler")
+        self._threads = Threads(self._size)
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
         self._slots = Slots(self._size, self._executor, self._lending, self._settle)
         self._claimer = Claimer(
@@ -171,7 +190,8 @@ class Runner:
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(config.listen_dsn(self._dsn), self._notified, self.telemetry)
-        self._heartbeat = Heartbeat(self._dsn, self, interval=min(5.0, ttl / 6), patience=ttl - min(10.0, ttl / 3))
+        self._patience = ttl - min(10.0, ttl / 3)
+        self._heartbeat = Heartbeat(self._dsn, self, interval=min(5.0, ttl / 6), patience=self._patience)
         self._keeping = Housekeeping(
             self._settle_link,
             self._slots,
@@ -190,7 +210,8 @@ class Runner:
             raise
         self._heartbeat.start()
         self._slots.start()
-        for part in (self._claimer, self._settler, self._ears, *self._keeping.loops):
+        lease = Loop("lease", self._watch_lease, min(1.0, ttl / 10), self.telemetry)
+        for part in (self._claimer, self._settler, self._ears, lease, *self._keeping.loops):
             self._spawn(part.run())
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
@@ -203,25 +224,15 @@ class Runner:
         self._ended.set()
         self._identity.keep()
         self._gate.hold("stopping")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS), self._identity.claiming:
-                pass  # a claim that is under way brings rows that are ours
+        until = time.monotonic() + self._grace
+        await self._granted(self._claim_ended(), self._grace)
         self._slots.hand_back("shutdown", older_than=-1)
-        if not await self._ends(self._grace, hurry=True):
+        if not await self._granted(self._runs_ended(), until - time.monotonic()):
             for job_id in list(self._slots.running):
                 self._slots.interrupt(job_id, HandedBack("shutdown"))
-            await self._ends(_LAST_WORDS)
-        try:
-            async with asyncio.timeout(_LAST_WORDS):
-                await self._settler.drained()
-                # The heartbeat ends last but one: until here everything in hand was ours.
-                back = await self._settle_link.run(runners.stop, self.runner_id)
-                self.telemetry.emit("runner.stopped", back, runner=self.runner_id)
-                await self._keeping.flush()
-        except (TimeoutError, Lost, Broken, psycopg.Error) as error:
-            log.warning(
-                "no good-bye: %s; another runner gives the jobs back", str(error) or "the database did not answer"
-            )
+            await self._granted(self._runs_ended(), _LAST_WORDS)
+        if not await self._granted(self._say_good_bye(), _LAST_WORDS):
+            log.warning("no good-bye: the database did not answer; another runner gives the jobs back")
         await asyncio.to_thread(self._heartbeat.stop)
         await self._identity.close()
         for task in self._background:
@@ -236,17 +247,37 @@ class Runner:
         await self._settle_link.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _ends(self, seconds: float, *, hurry: bool = False) -> bool:
-        """Whether every run has its outcome within *seconds*."""
-        deadline = time.monotonic() + seconds
-        while self._slots.unsettled and time.monotonic() < deadline and not (hurry and self._hurry.is_set()):
+    async def _granted(self, step: Coroutine[Any, Any, None], seconds: float) -> bool:
+        """Whether *step* ended within *seconds*, or nearly at once after a second signal; else it is cancelled and left alone:
+        a statement on a server that does not answer cannot even be waited for."""
+        doing, hurry = asyncio.create_task(step), asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({doing, hurry}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        if self._hurry.is_set():
+            await asyncio.wait({doing}, timeout=_HURRIED)
+        hurry.cancel()
+        doing.cancel()
+        return doing.done()
+
+    async def _claim_ended(self) -> None:
+        async with self._identity.claiming:  # a claim that is under way brings rows that are ours
+            pass
+
+    async def _runs_ended(self) -> None:
+        while self._slots.unsettled:
             self._slots.room.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await self._slots.room.wait()
-            except TimeoutError:
-                pass
-        return not self._slots.unsettled
+
+    async def _say_good_bye(self) -> None:
+        try:
+            await self._settler.drained()
+            # The heartbeat ends last but one: until here everything in hand was ours.
+            back = await self._settle_link.run(runners.stop, self.runner_id)
+            self.telemetry.emit("runner.stopped", back, runner=self.runner_id)
+            await self._keeping.flush()
+        except (Lost, Broken, psycopg.Error) as error:
+            log.warning("no good-bye: %s; another runner gives the jobs back", error)
 
     async def wait_idle(self, timeout: str | float | timedelta = 30.0) -> None:
         """Return when no job of this app's tasks is ready, waiting for its turn, running, due or unsettled.
@@ -354,10 +385,6 @@ class Runner:
         """The database has declared *runner_id* lost."""
         self._loop.call_soon_threadsafe(self._on_lost, runner_id)
 
-    def uncertain(self, silent: float) -> None:
-        """No beat got through for *silent* seconds."""
-        self._loop.call_soon_threadsafe(self._on_uncertain, silent)
-
     def _on_beat(self, cancel: list[int]) -> None:
         self._gate.release("uncertain")
         for job_id in cancel:
@@ -367,6 +394,11 @@ class Runner:
         if runner_id == self.runner_id:
             self._identity.renew()
 
+    async def _watch_lease(self) -> bool:
+        if (silent := self._heartbeat.silent_for()) > self._patience:
+            self._on_uncertain(silent)
+        return False
+
     def _on_uncertain(self, silent: float) -> None:
         if "uncertain" not in self._gate.reasons:
             self.telemetry.emit("runner.uncertain", silent_seconds=silent)
@@ -374,6 +406,7 @@ class Runner:
                 "no heartbeat for %.0f s: claiming stops, jobs that cannot go on without a lease are cancelled", silent
             )
         self._gate.hold("uncertain")
+        self._slots.hand_back("lease uncertain", older_than=-1)
         for job_id, run in list(self._slots.running.items()):
             if self.app.tasks[run.job.task].on_lease_uncertain == "cancel":
                 self._slots.interrupt(job_id, HandedBack("lease uncertain"))

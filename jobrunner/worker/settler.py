@@ -2,6 +2,8 @@
 
 A settlement is idempotent (fenced by job, attempt and runner), so one whose answer was lost is simply sent again, and its
 verdict asked for: settled before, busy (someone holds the row), or stale (another attempt has the job).
+
+(long because: every way in which a settlement can fail has its answer here)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from jobrunner.worker.gate import Gate
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import Link, Lost, trouble
 
-BATCH = 100
+BATCH = 200
 """Settlements in one statement."""
 
 FULL = 2000
@@ -117,12 +119,6 @@ class Settler:
         self._work.set()
         await self._idle.wait()
 
-    def drop(self, ids: set[int]) -> None:
-        """Forget settlements of jobs that are no longer ours."""
-        pending = self.pending
-        pending.done = deque(item for item in pending.done if item[0].id not in ids)
-        pending.other = deque(item for item in pending.other if item[0].id not in ids)
-
     async def run(self) -> None:
         """Flush until cancelled."""
         while True:
@@ -134,21 +130,32 @@ class Settler:
                 self._idle.clear()
                 try:
                     async with self._identity.settling:
-                        await self._flush()
+                        answered = await self._flush()
+                    if not answered:  # all that is left is held by someone
+                        await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
                 except Lost as error:
                     log.info("settle: connection lost, sending again: %s", error)
+                except psycopg.Error as error:  # of a verdict or a departure: the whole flush can be sent again
+                    self._telemetry.emit("loop.failed", loop="settle", error=error)
+                    log.warning("settle failed, sending again: %s", str(error).partition("\n")[0])
+                    await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
                 if len(self.pending) < FULL:
                     self._gate.release("full")
 
-    async def _flush(self) -> None:
-        pending, runner = self.pending, self._identity.runner_id
+    async def _flush(self) -> bool:
+        """Send a batch of each kind; whether any settlement got its answer."""
+        pending, runner, any_answered = self.pending, self._identity.runner_id, False
         if pending.done:
-            batch = sorted((pending.done[n] for n in range(min(BATCH, len(pending.done)))), key=_by_id)
-            kept = await self._finish(runner, batch)
-            self._forget(pending.done, kept)
+            first = [pending.done[n] for n in range(min(BATCH, len(pending.done)))]
+            answered = await self._finish(runner, sorted(first, key=_by_id))
+            any_answered |= bool(answered)
+            self._forget(pending.done, {job.id for job, _ in first})
+            # The rest someone holds: settle passes over such rows, finish would wait for them again.
+            pending.other.extend((job, _success(job, result)) for job, result in first if job.id not in answered)
         if pending.other:
             rows = sorted((pending.other[n] for n in range(min(BATCH, len(pending.other)))), key=_by_id)
             answered = await self._settle(runner, rows)
+            any_answered |= bool(answered)
             self._forget(pending.other, answered)
         if pending.in_place:
             ids, keyed = [job.id for job in pending.in_place], any(job.key is not None for job in pending.in_place)
@@ -158,6 +165,8 @@ class Settler:
             self._telemetry.emit("jobs.succeeded", len(ids))
             if keyed:
                 self._intake.again()
+            return True
+        return any_answered
 
     @staticmethod
     def _forget(queue: deque[Any], answered: set[int]) -> None:
@@ -174,10 +183,10 @@ class Settler:
         try:
             settled = await self._link.run(jobs.finish, runner, ids, attempts, results if any(results) else None)
         except psycopg.Error as error:
+            if trouble(error) is not Trouble.REFUSED:
+                return await self._settle(runner, [(job, _success(job, result)) for job, result in batch])
             if len(batch) == 1:
-                return await self._unwritable(
-                    runner, batch[0][0], Settlement(ids[0], attempts[0], State.SUCCEEDED), error
-                )
+                return await self._unwritable(runner, batch[0][0], _success(*batch[0]), error)
             return await self._halves(self._finish, runner, batch)
         self._telemetry.emit("jobs.succeeded", len(settled))
         return settled if len(settled) == len(ids) else await self._judge(runner, batch, settled)
@@ -197,7 +206,7 @@ class Settler:
         return settled if len(settled) == len(rows) else await self._judge(runner, rows, settled)
 
     async def _halves(self, send: Callable[[int, Any], Any], runner: int, batch: list[Any]) -> set[int]:
-        """One row can spoil a batch (locked by a person, not storable): send the halves, until it stands alone."""
+        """One row can spoil a batch (what it says cannot be stored): send the halves, until it stands alone."""
         middle = len(batch) // 2
         first: set[int] = await send(runner, batch[:middle])
         second: set[int] = await send(runner, batch[middle:])
@@ -206,7 +215,6 @@ class Settler:
     async def _unwritable(self, runner: int, job: Claimed, settlement: Settlement, error: psycopg.Error) -> set[int]:
         """One settlement that fails alone: later when someone holds the row, else with the least that can be written."""
         if trouble(error) is not Trouble.REFUSED:
-            await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
             return set()
         log.error("the settlement of job %s cannot be stored, its state alone is: %s", job.id, error)
         row = _row(
@@ -219,7 +227,10 @@ class Settler:
                 reason="unserialisable",
             )
         )
-        await self._link.run(jobs.settle, runner, [row])
+        try:
+            await self._link.run(jobs.settle, runner, [row])
+        except psycopg.Error:  # a trigger or constraint of the user's own; it must not hold up the others
+            return set()
         return {job.id}
 
     async def _judge(self, runner: int, batch: list[tuple[Claimed, Any]], settled: set[int]) -> set[int]:
@@ -232,14 +243,15 @@ class Settler:
             log.warning(
                 "%s settlements were refused: other attempts have the jobs", len(stale), extra={"job_ids": stale}
             )
-        busy = {id_ for id_, verdict in verdicts.items() if verdict == "busy"}
-        if busy:
-            await asyncio.sleep(random.uniform(0, _BUSY_WAIT))
-        return {job.id for job, _ in batch} - busy
+        return {job.id for job, _ in batch} - {id_ for id_, verdict in verdicts.items() if verdict == "busy"}
 
 
 def _by_id(item: tuple[Claimed, Any]) -> int:
     return item[0].id
+
+
+def _success(job: Claimed, result: str | None) -> Settlement:
+    return Settlement(job.id, job.attempt, State.SUCCEEDED, result=None if result is None else json.loads(result))
 
 
 def _row(settlement: Settlement) -> dict[str, Any]:
