@@ -8,12 +8,13 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from jobrunner.errors import InvalidArguments, InvalidJob
+from jobrunner.errors import InvalidArguments, InvalidJob, StaleLease
 from jobrunner.policy.lifecycle import (
     Answer,
     Cancel,
     Failed,
     FinishedInPlace,
+    HandedBack,
     InvalidPayload,
     Outcome,
     Reject,
@@ -135,6 +136,10 @@ class Executor:
         if ctx.finished:
             self._late(ctx, error)
             return FinishedInPlace()
+        if isinstance(error, StaleLease):
+            return HandedBack(
+                "lost lease"
+            )  # not its fault; and where the lease is gone indeed, the settlement is refused
         self._telemetry.emit("job.failed", job=ctx.job_id, task=ctx.task, error=error)
         return Failed(describe(error), task.retry.rule_for(error))
 

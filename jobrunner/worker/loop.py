@@ -36,7 +36,7 @@ class Loop:
                 more = False
                 failures += 1
                 self._telemetry.emit("loop.failed", loop=self.name, error=error)
-                log.log(30 if failures == 1 else 20, "%s failed: %s", self.name, error)
+                log.log(30 if failures == 1 else 20, "%s failed: %s", self.name, str(error).partition("\n")[0])
                 await asyncio.sleep(pause(failures))
             if not more:
                 await self._rest()

@@ -27,7 +27,7 @@ import psycopg
 from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
-from jobrunner.policy.lifecycle import CancelRequested, FinishedInPlace, HandedBack, Outcome, decide
+from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, decide
 from jobrunner.policy.models import Claimed
 from jobrunner.store import failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
@@ -38,12 +38,11 @@ from jobrunner.worker.claimer import Claimer
 from jobrunner.worker.ears import Ears
 from jobrunner.worker.executor import DONE, Executor
 from jobrunner.worker.gate import Gate
-from jobrunner.worker.heartbeat import Heartbeat
 from jobrunner.worker.housekeeping import Housekeeping
 from jobrunner.worker.identity import Identity
+from jobrunner.worker.lease import Lease
 from jobrunner.worker.lending import Lending
 from jobrunner.worker.link import Broken, Link, Lost
-from jobrunner.worker.loop import Loop
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 from jobrunner.worker.threads import Threads
@@ -97,6 +96,11 @@ class Runner:
         self._background: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._ended: asyncio.Event | None = None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended this runner by itself; None while it is well."""
+        return self._failure
 
     @property
     def runner_id(self) -> int:
@@ -165,8 +169,6 @@ class Runner:
         Raises:
             DatabaseUnavailable, SchemaMissing, SchemaTooOld, SchemaTooNew: before anything is written.
         """
-        ttl = self._ttl.total_seconds()
-        self._loop = asyncio.get_running_loop()
         self._ended, self._hurry, self._stopping = asyncio.Event(), asyncio.Event(), False
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
@@ -190,14 +192,22 @@ class Runner:
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(config.listen_dsn(self._dsn), self._notified, self.telemetry)
-        self._patience = ttl - min(10.0, ttl / 3)
-        self._heartbeat = Heartbeat(self._dsn, self, interval=min(5.0, ttl / 6), patience=self._patience)
+        self._lease = Lease(
+            self._dsn,
+            self._ttl,
+            self._identity,
+            self._slots,
+            self._gate,
+            self.app.tasks,
+            lambda: self._ears.listening,
+            self.telemetry,
+        )
         self._keeping = Housekeeping(
             self._settle_link,
             self._slots,
             self._known,
             lambda: self._claimer.queues,
-            self._heartbeat.healthy_for,
+            self._lease.healthy_for,
             self._ttl,
             self.telemetry,
         )
@@ -208,10 +218,9 @@ class Runner:
         except BaseException:
             await self._close()
             raise
-        self._heartbeat.start()
+        self._lease.start()
         self._slots.start()
-        lease = Loop("lease", self._watch_lease, min(1.0, ttl / 10), self.telemetry)
-        for part in (self._claimer, self._settler, self._ears, lease, *self._keeping.loops):
+        for part in (self._claimer, self._settler, self._ears, self._lease.watch, *self._keeping.loops):
             self._spawn(part.run())
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
@@ -233,7 +242,7 @@ class Runner:
             await self._granted(self._runs_ended(), _LAST_WORDS)
         if not await self._granted(self._say_good_bye(), _LAST_WORDS):
             log.warning("no good-bye: the database did not answer; another runner gives the jobs back")
-        await asyncio.to_thread(self._heartbeat.stop)
+        await self._lease.stop()
         await self._identity.close()
         for task in self._background:
             task.cancel()
@@ -290,15 +299,18 @@ class Runner:
             while True:
                 if self._failure is not None:
                     raise self._failure
+                asked = time.monotonic()
                 if not self._slots.in_hand:
                     await self._settler.drained()
+                    asked = time.monotonic()
                     try:
                         if not await self._settle_link.run(jobs.is_busy, self._known.tasks):
                             await self._keeping.flush()
                             return
                     except (Lost, psycopg.Error):
                         pass  # the link comes back, or the timeout does
-                await asyncio.sleep(0.02)
+                # The question reads all of jobs: on a large table it is asked a tenth of the time.
+                await asyncio.sleep(max(0.02, 10 * (time.monotonic() - asked)))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -370,43 +382,3 @@ class Runner:
         if payload == "look":
             self._keeping.look()
         self._claimer.wake(payload)
-
-    # -------------------------------------------------------------------------- the heartbeat's thread calls
-
-    def vitals(self) -> tuple[int, bool]:
-        """Running jobs, and whether notifications arrive."""
-        return len(self._slots.running), self._ears.listening
-
-    def beaten(self, cancel: list[int]) -> None:
-        """A beat got through."""
-        self._loop.call_soon_threadsafe(self._on_beat, cancel)
-
-    def lost(self, runner_id: int) -> None:
-        """The database has declared *runner_id* lost."""
-        self._loop.call_soon_threadsafe(self._on_lost, runner_id)
-
-    def _on_beat(self, cancel: list[int]) -> None:
-        self._gate.release("uncertain")
-        for job_id in cancel:
-            self._slots.interrupt(job_id, CancelRequested())
-
-    def _on_lost(self, runner_id: int) -> None:
-        if runner_id == self.runner_id:
-            self._identity.renew()
-
-    async def _watch_lease(self) -> bool:
-        if (silent := self._heartbeat.silent_for()) > self._patience:
-            self._on_uncertain(silent)
-        return False
-
-    def _on_uncertain(self, silent: float) -> None:
-        if "uncertain" not in self._gate.reasons:
-            self.telemetry.emit("runner.uncertain", silent_seconds=silent)
-            log.warning(
-                "no heartbeat for %.0f s: claiming stops, jobs that cannot go on without a lease are cancelled", silent
-            )
-        self._gate.hold("uncertain")
-        self._slots.hand_back("lease uncertain", older_than=-1)
-        for job_id, run in list(self._slots.running.items()):
-            if self.app.tasks[run.job.task].on_lease_uncertain == "cancel":
-                self._slots.interrupt(job_id, HandedBack("lease uncertain"))

@@ -6,10 +6,20 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NotRequired,  # pydantic asks for these below Python 3.12
+    ParamSpec,
+    TypeVar,
+    get_type_hints,
+)
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from jobrunner.errors import ConfigError, InvalidArguments
 from jobrunner.policy.backoff import Backoff
@@ -42,13 +52,13 @@ class Task(Generic[P, R]):
     """What happens to a run when the runner cannot be sure to hold it any more (no heartbeat for most of its lease)."""
     is_async: bool = field(init=False)
     """Whether the handler is a coroutine function; a plain one runs in a thread."""
-    _arguments: type[BaseModel] = field(init=False, repr=False)
+    _arguments: TypeAdapter[dict[str, Any]] = field(init=False, repr=False)
     _signature: inspect.Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
         object.__setattr__(self, "_signature", _without_context(self.name, self.function))
-        object.__setattr__(self, "_arguments", _arguments_model(self.name, self.function, self._signature))
+        object.__setattr__(self, "_arguments", _arguments(self.name, self.function, self._signature))
 
     def __call__(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -64,8 +74,8 @@ class Task(Generic[P, R]):
         """
         try:
             given = self._signature.bind(*args, **kwargs).arguments
-            checked = self._arguments.model_validate(given)
-            stored = checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            checked = self._arguments.validate_python(given)
+            stored = self._arguments.dump_python(checked, mode="json")
         except pydantic.ValidationError as error:
             raise InvalidArguments(self.name, _problems(error)) from None
         except (TypeError, ValueError) as error:  # names that do not fit; a value that pydantic cannot write as JSON
@@ -86,10 +96,9 @@ class Task(Generic[P, R]):
             InvalidArguments: they do not fit the function as it is now.
         """
         try:
-            read = self._arguments.model_validate_json(args)
+            return self._arguments.validate_json(args)
         except pydantic.ValidationError as error:
             raise InvalidArguments(self.name, _problems(error)) from None
-        return dict(zip(self._signature.parameters, read.__dict__.values(), strict=True))
 
     def as_json(self) -> dict[str, Json]:
         """What the tasks table is told."""
@@ -119,24 +128,26 @@ def _without_context(name: str, function: Callable[..., Any]) -> inspect.Signatu
     return signature.replace(parameters=parameters[1:])
 
 
-def _arguments_model(name: str, function: Callable[..., Any], signature: inspect.Signature) -> type[BaseModel]:
+def _arguments(name: str, function: Callable[..., Any], signature: inspect.Signature) -> TypeAdapter[dict[str, Any]]:
     try:
         hints: Mapping[str, Any] = get_type_hints(function, include_extras=True)
     except NameError as error:
         raise ConfigError(
             f"task {name}", f"has an annotation that cannot be read where it is declared: {error}"
         ) from None
-    # By alias: a parameter may have a name that pydantic keeps for itself, like json, copy or _private.
-    fields: dict[str, Any] = {
-        f"a{n}": (
-            hints.get(parameter.name, Any),
-            pydantic.Field(... if parameter.default is parameter.empty else parameter.default, alias=parameter.name),
-        )
-        for n, parameter in enumerate(signature.parameters.values())
-    }
-    # Constants, because the default makes null of NaN, silently; so it reaches whoever refuses it.
-    config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
-    return pydantic.create_model(f"{name} arguments", __config__=config, **fields)
+    # A typed dict and not a model: any parameter name will do, it is twice as fast, and what is left out stays out, so that
+    # the function's own default applies.
+    fields: dict[str, Any] = {}
+    for parameter in signature.parameters.values():
+        hint = hints.get(parameter.name, Any)
+        fields[parameter.name] = hint if parameter.default is parameter.empty else NotRequired[hint]
+    make: Any = TypedDict
+    shape = make(f"{name} arguments", fields)
+    shape.__pydantic_config__ = ConfigDict(extra="forbid")
+    # Constants, because the default makes null of NaN, silently; so it reaches whoever refuses it. And None, because an
+    # adapter of a typed dict alone takes no configuration.
+    adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape | None, config=ConfigDict(ser_json_inf_nan="constants"))
+    return adapter
 
 
 def _problems(error: pydantic.ValidationError) -> list[str]:

@@ -231,11 +231,8 @@ def test_values_of_many_types_come_back_as_they_went() -> None:
     from jobrunner.policy.payload import encode
 
     read = keep.read(encode(job.args, job.task))
-    assert read == {**given, "pair": (1, "x")}
-    assert {name: type(value) for name, value in read.items()} == {
-        **{name: type(value) for name, value in given.items()},
-        "pair": tuple,
-    }
+    assert read == given  # what is left out stays out: the function's own default applies
+    assert {name: type(value) for name, value in read.items()} == {name: type(value) for name, value in given.items()}
 
 
 PYDANTIC_WORDS = [
@@ -255,7 +252,7 @@ def test_a_parameter_may_be_named_as_pydantic_names_its_own(word: str) -> None:
     job = task.job(**{word: 5})
 
     assert job.args == {word: 5}
-    assert task.read(f'{{"{word}": 6}}') == {word: 6, "other": "o"}
+    assert task.read(f'{{"{word}": 6}}') == {word: 6}
     with pytest.raises(InvalidArguments, match=word):
         task.job(**{word: "five"})
 

@@ -202,15 +202,14 @@ async def test_defaults_are_the_codes_and_values_are_read_back_as_their_types(be
     seen: list[Any] = []
 
     @bench.app.task
-    async def take(ctx: Context, wait: timedelta, tags: list[str] = []) -> None:  # noqa: B006
-        seen.append((wait, list(tags)))
-        tags.append("mine alone")
+    async def take(ctx: Context, wait: timedelta, tags: tuple[str, ...] = ("the code's",)) -> None:
+        seen.append((wait, tags))
 
     await bench.run(
         claimed("shop.take", args='{"wait": "PT1M"}'), claimed("shop.take", job_id=8, args='{"wait": "PT1M"}')
     )
 
-    assert seen == [(timedelta(minutes=1), [])] * 2
+    assert seen == [(timedelta(minutes=1), ("the code's",))] * 2
 
 
 # ------------------------------------------------------------------------------------------------ timeouts, interrupts
