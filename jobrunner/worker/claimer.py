@@ -19,13 +19,13 @@ import psycopg
 
 from jobrunner.policy.floor import Class, Floors, Horizon
 from jobrunner.policy.models import Claimed
-from jobrunner.policy.sqlstate import LOST_RUNNER
+from jobrunner.policy.sqlstate import LOST_RUNNER, Trouble
 from jobrunner.store import jobs
 from jobrunner.store.jobs import Known, Tick
 from jobrunner.telemetry import Telemetry
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.identity import Identity
-from jobrunner.worker.link import Link, Lost
+from jobrunner.worker.link import Link, Lost, trouble
 from jobrunner.worker.slots import BATCH, Slots
 
 _TICK = 0.04  # seconds between two looks around while there is work
@@ -35,7 +35,9 @@ _CROWDED = 0.02  # seconds of a claim that say: it walked over jobs that nobody 
 _FIRST_GAP, _LAST_GAP = 0.004, 0.02
 _ASLEEP_SLACK = 2.0  # seconds that the flag outlives the poll: renewed less often, and gone soon after a crash
 _GIVE_UP = 3.0  # seconds to wait for open transactions before resting all the same
-_CLASSES = 64  # in one claim; more rotate
+_CLASSES = 64  # in one claim; more follow in further ones
+_MANY_CLASSES = 1000  # known at a time; beyond it all are forgotten, and those with ready jobs found again
+_LEAST, _GROWTH = 10, 20  # a claim that takes too long asks for half as many, then for a little more each time
 _LOW_FIRST = 8  # every eighth claim asks the lowest priority first, so that none starves
 
 
@@ -55,12 +57,13 @@ class Claimer:
         on_crowded: Callable[[], None],
     ) -> None:
         self.resting = asyncio.Event()
-        """Set while an enqueue is sure to wake it."""
+        """Set while it sleeps."""
         self._link, self._slots, self._known, self._poll, self._telemetry = link, slots, known, poll, telemetry
         self._gate, self._identity, self._on_crowded = gate, identity, on_crowded
         self._any = queues is None
         self._floors, self._horizon = Floors(), Horizon()
-        self._floors.add((queue, 0) for queue in queues or [])
+        self._given = queues or []
+        self._floors.add((queue, 0) for queue in self._given)
         self._wake = asyncio.Event()
         self._last_tick = 0.0
         self._look_due = True
@@ -69,6 +72,7 @@ class Claimer:
         self._polled = False
         self._next_net = self._next_wide = 0.0
         self._claims = 0
+        self._most = BATCH
         self._due_in: float | None = None
 
     def wake(self, payload: str = "") -> None:
@@ -98,6 +102,8 @@ class Claimer:
                 if error.sqlstate == LOST_RUNNER:
                     self._identity.renew()
                 else:
+                    if trouble(error) is Trouble.SHRINK:
+                        self._most = max(_LEAST, self._most // 2)
                     self._telemetry.emit("loop.failed", loop="claim", error=error)
                     await asyncio.sleep(random.uniform(0, 0.1))
 
@@ -116,7 +122,7 @@ class Claimer:
         else:
             anything = self._slots.demand()
         if anything > 0:
-            if not await self._claim(anything):
+            if not await self._claim(anything) and not self._look_due:
                 await self._rest()
         elif not await self._claim(self._slots.prefetch(), plain=True):
             await self._wait_for_room(_TICK)
@@ -152,15 +158,18 @@ class Claimer:
             self._floors.due = max(self._floors.due, before.at)
         if lower is not None:
             self._floors.lower(lower)
+        if len(self._floors.ready) > _MANY_CLASSES:
+            self._floors.ready.clear()
+            self._floors.add((queue, 0) for queue in self._given)
         self._floors.add(tick.found)
         self._due_in = tick.due_in
-        if tick.seen > 0 or tick.promoted > 0:
+        if tick.seated > 0 or tick.promoted > 0 or tick.found:
             self._look_due = True  # there may be more
         return tick
 
     async def _claim(self, n: int, *, plain: bool = False) -> bool:
         """One claim of at most *n* jobs into the slots; whether it brought any. The only place that raises floors."""
-        n = min(n, BATCH)
+        n = min(n, self._most)
         order = self._order()
         if not order or n <= 0:  # a task may have stopped being quick since the caller looked
             return False
@@ -168,14 +177,22 @@ class Claimer:
         net = not plain and began >= self._next_net
         if net:
             self._floors.ready = dict.fromkeys(self._floors.ready, 0)
+            self._next_net = began + _NET  # also when this claim fails
         horizon = self._horizon.mark
         known = Known(*map(list, zip(*self._quick(), strict=True))) if plain else self._known
         async with self._identity.claiming:
             if not self._gate.is_open:
                 return False
-            claimed = await self._link.run(
-                jobs.claim, self._identity.runner_id, n, order, self._floors, known, plain=plain
-            )
+            claimed: list[Claimed] = []
+            for first in range(0, len(order), _CLASSES):
+                part = order[first : first + _CLASSES]
+                claimed = await self._link.run(
+                    jobs.claim, self._identity.runner_id, n, part, self._floors, known, plain=plain
+                )
+                if not plain:
+                    self._floors.claimed(part, _largest(claimed), len(claimed) >= n, horizon)
+                if claimed:
+                    break
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
             self._slots.put(claimed, plain=plain)
@@ -184,8 +201,7 @@ class Claimer:
             self._next_net = time.monotonic() + max(_NET, _NET_SHARE * took)
         if took > _CROWDED:
             self._on_crowded()
-        if not plain:
-            self._floors.claimed(order, _largest(claimed), len(claimed) >= n, horizon)
+        self._most = min(BATCH, self._most + _GROWTH)
         if claimed:
             self._telemetry.emit("jobs.claimed", len(claimed))
         return bool(claimed)
@@ -206,7 +222,7 @@ class Claimer:
             turn = self._claims % len(order)
             order = order[turn:] + order[:turn]
             order.sort(key=lambda found: found[1], reverse=self._claims % _LOW_FIRST != 0)
-        return order[:_CLASSES]
+        return order
 
     async def _rest(self) -> None:
         """Nothing to claim: sleep until woken, the poll, or what is due, and be sure that no commit goes unnoticed."""

@@ -14,25 +14,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
 
 from jobrunner.store import history, jobs, runners
 from jobrunner.store.jobs import Known
 from jobrunner.telemetry import Telemetry, log
-from jobrunner.worker.link import Link, Session
+from jobrunner.worker.link import Link, Lost, Session
 from jobrunner.worker.loop import Loop
 from jobrunner.worker.slots import Slots
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _RESCUE, _SWEEP, _UNPARK, _PARK = 500, 500, 2000, 5000  # rows at a time
 
 
 class Housekeeping:
-    """The loops of one runner; they share a connection with its settler."""
+    """The loops of one runner; but for retention they share a connection with its settler."""
 
     def __init__(
         self,
+        dsn: str,
         link: Link,
         slots: Slots,
         known: Known,
@@ -41,6 +47,7 @@ class Housekeeping:
         ttl: timedelta,
         telemetry: Telemetry,
     ) -> None:
+        self._dsn = dsn
         self._link, self._slots, self._known, self._queues, self._telemetry = link, slots, known, queues, telemetry
         self._healthy_for, self._trusted_after = healthy_for, ttl.total_seconds() / 2
         self._noted: dict[int, dict[str, Any]] = {}
@@ -131,7 +138,27 @@ class Housekeeping:
         return False
 
     async def _retain(self) -> bool:
-        await self._link.run(runners.make_partitions, 7)
-        await self._link.run(history.retain)
-        await self._link.run(jobs.repair_keys)
+        # A connection of its own: what takes long must not stand before a settlement. Each step for itself: one reader of an
+        # old day must not keep the rest from being done.
+        link = Link(self._dsn, "retention")
+        try:
+            await self._step(link, runners.make_partitions, 7)
+            await self._step(link, jobs.repair_keys)
+            while await self._step(link, history.drop_dead):
+                pass
+            await self._step(link, history.drop_leftovers)
+            for partition in await self._step(link, history.old_partitions) or ():
+                await self._step(link, history.drop_partition, *partition)
+        finally:
+            await link.close()
         return False
+
+    async def _step(
+        self, link: Link, step: Callable[Concatenate[Session, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
+        try:
+            return await link.run(step, *args, **kwargs)
+        except (psycopg.Error, Lost) as error:
+            self._telemetry.emit("loop.failed", loop="retention", error=error)
+            log.warning("retention: %s: %s", step.__name__, str(error).partition("\n")[0])
+            return None

@@ -135,5 +135,8 @@ async def connect(dsn: str, purpose: str) -> Session:
         row_factory=tuple_row,
         **{**SOCKET, "application_name": f"jobrunner {purpose}"},
     )
-    await conn.execute("set default_transaction_isolation = 'read committed'")
+    # Only where the role's default is another one: a setting of the session is lost, or leaks, behind a transaction pooler.
+    row = await (await conn.execute("select current_setting('default_transaction_isolation')")).fetchone()
+    if row != ("read committed",):
+        await conn.execute("set default_transaction_isolation = 'read committed'")
     return conn

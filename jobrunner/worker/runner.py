@@ -203,6 +203,7 @@ class Runner:
             self.telemetry,
         )
         self._keeping = Housekeeping(
+            self._dsn,
             self._settle_link,
             self._slots,
             self._known,

@@ -228,10 +228,10 @@ class Settler:
             )
         )
         try:
-            await self._link.run(jobs.settle, runner, [row])
+            settled = await self._link.run(jobs.settle, runner, [row])
         except psycopg.Error:  # a trigger or constraint of the user's own; it must not hold up the others
             return set()
-        return {job.id}
+        return settled or await self._judge(runner, [(job, settlement)], settled)
 
     async def _judge(self, runner: int, batch: list[tuple[Claimed, Any]], settled: set[int]) -> set[int]:
         """The answered ones of a batch of which not all were settled now."""

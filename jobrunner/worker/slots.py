@@ -57,6 +57,7 @@ class Slots:
         self._executor, self._lender, self._settle = executor, lender, settle
         self._buffer: deque[tuple[Claimed, float, bool]] = deque()  # when it came; whether it cannot wait
         self._impatient = 0
+        self._taken = 0  # slots; a thread past its timeout keeps one beside a later attempt of its job
         self._sleepers: deque[asyncio.Future[None]] = deque()
         self._slots: list[asyncio.Task[None]] = []
         self._runs: dict[str, list[float]] = {}
@@ -73,7 +74,7 @@ class Slots:
     @property
     def in_hand(self) -> int:
         """Jobs claimed and not yet settled by their run."""
-        return len(self.running) + len(self._buffer)
+        return self._taken + len(self._buffer)
 
     @property
     def unsettled(self) -> bool:
@@ -95,7 +96,7 @@ class Slots:
 
     def room_for_any(self) -> int:
         """How many jobs of any kind could be taken beside the quick ones in the buffer, which clear soon."""
-        return self.size - len(self.running) - self._impatient
+        return self.size - self._taken - self._impatient
 
     def put(self, jobs: Sequence[Claimed], *, plain: bool) -> None:
         """Take claimed jobs, in the order in which they should start; those that are not *plain* before what waits here."""
@@ -171,6 +172,7 @@ class Slots:
     async def _run(self, job: Claimed, me: asyncio.Task[None], began: float) -> None:
         ctx = Context(job, self._lender)
         run = self.running[job.id] = Running(job, ctx, me)
+        self._taken += 1
         try:
             await self._executor.run(job, ctx, partial(self._settled, run))
         except asyncio.CancelledError:
@@ -179,6 +181,7 @@ class Slots:
         except Exception as error:  # a validator of the arguments that raises what it likes
             self._settled(run, Failed(describe(error)))
         finally:
+            self._taken -= 1
             if self.running.get(job.id) is run:  # not when a later attempt came here while this one was clearing up
                 del self.running[job.id]
             while me.cancelling():

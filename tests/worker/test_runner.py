@@ -822,3 +822,61 @@ async def test_wait_idle_waits_for_what_is_due_and_gives_up_at_its_timeout(
         go.set()
         await runner.wait_idle("5s")
         assert state(conn, job_id) == "succeeded"
+
+
+async def test_a_transaction_into_many_new_queues_is_found_at_once(app: App, dsn: str, conn: Connection) -> None:
+    """A look finds one new queue in each gap between those it knows: it must go on looking, and not rest in between."""
+
+    @app.task
+    async def touch(ctx: Context) -> None: ...
+
+    async with Runner(app, dsn, lease="30s", poll="20s") as runner:
+        await asleep(runner)
+        with conn.transaction():
+            for n in range(30):
+                app.enqueue(conn, touch.job(), queue=f"new{n}")
+        await runner.wait_idle(10)
+
+
+async def test_more_queues_than_one_claim_asks_are_all_asked_before_it_rests(
+    app: App, dsn: str, conn: Connection
+) -> None:
+    @app.task
+    async def touch(ctx: Context) -> None: ...
+
+    async with Runner(app, dsn, lease="30s", poll="20s") as runner:
+        with conn.transaction():
+            for n in range(200):
+                app.enqueue(conn, touch.job(), queue=f"q{n:03}")
+        await runner.wait_idle(10)
+        assert len(runner._claimer.queues) == 200
+        for n in (7, 100, 199):
+            await asleep(runner)
+            app.enqueue(conn, touch.job(), queue=f"q{n:03}")
+            await runner.wait_idle(5)
+
+
+async def test_a_reader_of_an_old_day_keeps_retention_from_nothing_else(
+    app: App, dsn: str, conn: Connection, connect: Connect
+) -> None:
+    @app.task
+    async def touch(ctx: Context) -> None: ...
+
+    conn.execute("select jobrunner.make_partitions(now() - interval '30 days', 0)")
+    conn.execute(
+        "insert into jobrunner.runners (id, lost_at, ended) values (1, now() - interval '2 days', 'stopped'), (2, now(), 'stopped')"
+    )
+    reader = connect(autocommit=False)
+    reader.execute("select count(*) from jobrunner.finished_jobs").fetchone()
+
+    async with Runner(app, dsn, **FAST) as runner:
+        await eventually(
+            lambda: conn.execute("select array_agg(id) from jobrunner.runners where id in (1, 2)").fetchone() == ([2],),
+            what="the old tombstone gone",
+        )
+        await Events(runner.telemetry).wait_for("loop.failed")
+        reader.rollback()
+        await runner._keeping._retain()
+
+    days = [row[0] for row in conn.execute("select relname from pg_class where relname ~ '^finished_jobs_p[0-9]{8}$'")]
+    assert len(days) == 8

@@ -348,3 +348,24 @@ def test_whatever_fails_and_when_each_settlement_ends_settled_or_stale(
         asyncio.run(scenario())
     finally:
         module._BUSY_WAIT = previous
+
+
+async def test_a_settlement_that_cannot_be_stored_is_not_lost_when_its_row_is_held_just_then(bench: Bench) -> None:
+    """The least that can be written was sent once and taken for written: the job stayed running for ever."""
+
+    def refuse(name: str, ids: set[int]) -> BaseException | None:
+        if name == "finish" and 5 in ids:
+            bench.books.locked = {5}
+            return errors.DataError("its result")
+        return None
+
+    bench.books.before = refuse
+    bench.put(5)
+    await eventually(lambda: bench.books.locked == {5}, what="the refusal")
+    assert bench.books.running == {5: 1}
+
+    await eventually(lambda: bench.books.calls.count(("settle", {5})) >= 2, what="another try")
+    assert bench.books.running == {5: 1}
+    bench.books.locked, bench.books.before = set(), lambda name, ids: None
+    await bench.drained()
+    assert 5 in bench.books.settled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -136,3 +137,20 @@ async def test_handlers_that_never_await_do_not_keep_the_loop(bench: Bench) -> N
     ticking.cancel()
 
     assert ticks >= 5
+
+
+async def test_a_thread_past_its_timeout_keeps_its_slot_beside_a_later_attempt_of_its_job(bench: Bench) -> None:
+    """Keyed by the job alone, the later attempt hid the thread, and its slot was offered to others."""
+    held = threading.Event()
+    bench.app.task(name="shop.deaf", timeout="20ms")(lambda ctx: held.wait(10) and None)
+    try:
+        bench.slots.put([claimed("shop.deaf", job_id=1, attempt=1)], plain=False)
+        await eventually(lambda: len(bench.settled) == 1, what="the timeout")
+        bench.slots.put([claimed("shop.long", job_id=1, attempt=2)], plain=False)
+        await eventually(lambda: bench.order == [1], what="the later attempt")
+
+        assert (bench.slots.demand(), bench.slots.room_for_any()) == (0, 0)
+    finally:
+        held.set()
+        bench.go.set()
+    await eventually(lambda: bench.slots.demand() == 2, what="both slots")
