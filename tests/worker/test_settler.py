@@ -356,7 +356,7 @@ async def test_a_settlement_that_cannot_be_stored_is_not_lost_when_its_row_is_he
     def refuse(name: str, ids: set[int]) -> BaseException | None:
         if name == "finish" and 5 in ids:
             bench.books.locked = {5}
-            return errors.DataError("its result")
+            return errors.UntranslatableCharacter("its result")
         return None
 
     bench.books.before = refuse
