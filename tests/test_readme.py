@@ -65,3 +65,12 @@ async def test_the_example_pays_an_order(dsn: str, conn: Connection) -> None:
 
     assert mail.sent == [(ORDER, receipt[0])]
     assert conn.execute("select count(*) from jobrunner.trace(%s)", [f"order:{ORDER}"]).fetchone() == (1,)
+
+
+def test_every_proof_that_the_readme_names_exists() -> None:
+    root = README.parent
+    named = re.findall(r"`((?:tests|docs|sql|bin|jobrunner)/[\w./-]+)[` ]", README.read_text())
+    linked = re.findall(r"\]\((?!http)([\w./-]+)\)", README.read_text())
+
+    assert len(named) > 10
+    assert [path for path in named + linked if not (root / path).exists()] == []
