@@ -20,7 +20,10 @@ _PROBE = 5.0
 class Ears:
     """Calls *wake* at every notification, with its payload; `listening` says whether they arrive."""
 
-    def __init__(self, dsn: str, wake: Callable[[str], None], telemetry: Telemetry) -> None:
+    def __init__(
+        self, dsn: str, wake: Callable[[str], None], telemetry: Telemetry, on_heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_heard = on_heard
         self._dsn, self._wake, self._telemetry = dsn, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
         self.listening = False
@@ -61,6 +64,7 @@ class Ears:
     def _hears(self) -> None:
         if not self.listening:
             self.listening = True
+            self._on_heard()
             self._telemetry.emit("listener.up", reason="")
 
 

@@ -37,6 +37,7 @@ class Heartbeat:
     def __init__(self, dsn: str, pulse: Pulse, interval: float, patience: float) -> None:
         self._dsn, self._pulse, self._interval, self._patience = dsn, pulse, interval, patience
         self._stop = threading.Event()
+        self._again = threading.Event()
         self._thread = threading.Thread(target=self._live, name="jobrunner heartbeat", daemon=True)
         self._healthy_since: float | None = None
         self._last_good = time.monotonic()
@@ -49,8 +50,13 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating; returns when the thread has ended, or soon: a beat may wait for a lock, and the thread is a daemon."""
         self._stop.set()
+        self._again.set()
         if self._thread.is_alive():
             self._thread.join(timeout=0.5)
+
+    def nudge(self) -> None:
+        """Beat now."""
+        self._again.set()
 
     def silent_for(self) -> float:
         """Seconds since the last beat that got through was sent. Ask from outside: a beat may hang for ever in a statement
@@ -79,7 +85,7 @@ class Heartbeat:
             except Exception as error:
                 # Whatever it is, a heartbeat that ends is worse than one that tries again.
                 if tries == 0:
-                    log.warning("heartbeat failed: %s", str(error).strip())
+                    log.warning("heartbeat failed: %s", str(error).strip().partition("\n")[0])
                 self._healthy_since = None
                 if conn is not None:
                     with contextlib.suppress(Exception):
@@ -97,7 +103,8 @@ class Heartbeat:
                 self._pulse.beaten(cancel)
             else:
                 self._pulse.lost(runner_id)
-            self._stop.wait(self._interval if alive else min(0.2, self._interval))
+            self._again.wait(self._interval if alive else min(0.2, self._interval))
+            self._again.clear()
         if conn is not None:
             with contextlib.suppress(Exception):
                 conn.close()

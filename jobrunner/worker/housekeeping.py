@@ -94,7 +94,7 @@ class Housekeeping:
     async def _rescue(self) -> bool:
         lost, rescued = await self._link.run(self._judge)
         if lost or rescued:
-            log.warning("%s runners were lost, %s jobs given back", lost, rescued)
+            log.warning("runners lost: %s, jobs given back: %s", lost, rescued)
         if rescued:
             self._telemetry.emit("jobs.rescued", rescued)
         return rescued >= _RESCUE
@@ -118,7 +118,7 @@ class Housekeeping:
             parked, seen = await self._link.run(jobs.park, queue, _PARK)
             if parked:
                 self._telemetry.emit("jobs.parked", parked, queue=queue)
-                log.warning("%s jobs in queue %s are of tasks that no live runner knows: parked", parked, queue)
+                log.warning("parked in queue %s, of tasks that no live runner knows: %s jobs", queue, parked)
                 more = more or seen >= _PARK
         return more
 

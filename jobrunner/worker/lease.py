@@ -53,6 +53,10 @@ class Lease:
         """Begin to beat."""
         self._heartbeat.start()
 
+    def heard(self) -> None:
+        """Notifications arrive: people should not wait for the next beat to see it."""
+        self._heartbeat.nudge()
+
     async def stop(self) -> None:
         """Stop beating."""
         await asyncio.to_thread(self._heartbeat.stop)
@@ -75,6 +79,8 @@ class Lease:
         self._loop.call_soon_threadsafe(self._on_lost, runner_id)
 
     def _on_beat(self, cancel: list[int]) -> None:
+        if "uncertain" in self._gate.reasons:
+            log.warning("the heartbeat gets through again: claiming goes on")
         self._gate.release("uncertain")
         for job_id in cancel:
             self._slots.interrupt(job_id, CancelRequested())

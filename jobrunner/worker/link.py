@@ -113,7 +113,7 @@ class Link:
                 if answer is Trouble.STOP:
                     raise Broken(str(error)) from error
                 if tries == 0:
-                    log.warning("%s: no connection: %s", self.purpose, str(error).strip())
+                    log.warning("%s: no connection: %s", self.purpose, str(error).strip().partition("\n")[0])
                 tries += 1
                 await asyncio.sleep(pause(tries, _EXHAUSTED_WAIT if answer is Trouble.WAIT else _LONGEST_WAIT))
         return self._conn

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ import psycopg
 from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
-from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, decide
+from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
 from jobrunner.policy.models import Claimed
 from jobrunner.store import failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
@@ -191,7 +192,9 @@ class Runner:
             on_crowded=self._crowded,
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
-        self._ears = Ears(config.listen_dsn(self._dsn), self._notified, self.telemetry)
+        self._ears = Ears(
+            config.listen_dsn(self._dsn), self._notified, self.telemetry, on_heard=lambda: self._lease.heard()
+        )
         self._lease = Lease(
             self._dsn,
             self._ttl,
@@ -371,7 +374,9 @@ class Runner:
         elif isinstance(outcome, FinishedInPlace):
             self._settler.put(job, None)
         else:
-            self._settler.put(job, decide(job, outcome, self.app.tasks[job.task].retry, random.random()))
+            settlement = decide(job, outcome, self.app.tasks[job.task].retry, random.random())
+            _tell(job, settlement)
+            self._settler.put(job, settlement)
 
     def _note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         self._keeping.note_progress(job_id, progress)
@@ -383,3 +388,20 @@ class Runner:
         if payload == "look":
             self._keeping.look()
         self._claimer.wake(payload)
+
+
+def _tell(job: Claimed, settlement: Settlement) -> None:
+    """One line in the log for what a person may have to look into: a death, and each failure on the way to it."""
+    if settlement.state is not State.DEAD and not settlement.failed:
+        return
+    dead = settlement.state is State.DEAD
+    error = settlement.error
+    log.log(
+        logging.WARNING if dead else logging.INFO,
+        "job %s of %s %s: %s",
+        job.id,
+        job.task,
+        f"is dead ({settlement.reason})" if dead else f"failed ({job.failures + 1} of {job.max_attempts}), tried again",
+        f"{error.type}: {error.message[:200]}" if error else settlement.reason,
+        extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
+    )

@@ -728,7 +728,8 @@ async def test_a_runner_names_what_is_wrong_with_the_database_before_it_writes_a
         await Runner(app, dsn).start()
 
     assert one(conn, "select count(*) from jobrunner.runners") == 0
-    assert one(conn, "select count(*) from pg_stat_activity where datname = current_database()") == 1
+    sessions = "select count(*) from pg_stat_activity where datname = current_database()"
+    await eventually(lambda: one(conn, sessions) == 1, what="no session left behind")  # a backend ends after its client
 
 
 async def test_a_stop_hands_back_what_has_not_started_and_spends_nothing(app: App, dsn: str, conn: Connection) -> None:
@@ -880,3 +881,37 @@ async def test_a_reader_of_an_old_day_keeps_retention_from_nothing_else(
 
     days = [row[0] for row in conn.execute("select relname from pg_class where relname ~ '^finished_jobs_p[0-9]{8}$'")]
     assert len(days) == 8
+
+
+async def test_the_log_names_a_job_that_fails_and_one_that_dies(
+    app: App, dsn: str, conn: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(retry=Backoff(attempts=2, base="1ms", jitter="none"))
+    async def burn(ctx: Context) -> None:
+        raise ValueError("no fuel")
+
+    with caplog.at_level("INFO", "jobrunner"):
+        job_id = app.enqueue(conn, burn.job())
+        async with Runner(app, dsn, **FAST) as runner:
+            await runner.wait_idle(5)
+            await eventually(lambda: state(conn, job_id) == "dead", what="its death")
+
+    told = [
+        (record.levelname, record.getMessage()) for record in caplog.records if "of shop.burn" in record.getMessage()
+    ]
+    assert told == [
+        ("INFO", f"job {job_id} of shop.burn failed (1 of 2), tried again: ValueError: no fuel"),
+        ("WARNING", f"job {job_id} of shop.burn is dead (exhausted): ValueError: no fuel"),
+    ]
+
+
+async def test_that_a_runner_hears_is_seen_before_its_next_beat(app: App, dsn: str, conn: Connection) -> None:
+    @app.task
+    async def touch(ctx: Context) -> None: ...
+
+    async with Runner(app, dsn):  # beats every 5 s
+        await eventually(
+            lambda: one(conn, "select bool_and(listening) from jobrunner.runners"),
+            deadline=3,
+            what="a listening runner",
+        )
