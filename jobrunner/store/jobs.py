@@ -147,7 +147,7 @@ async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: tim
 
 
 async def rescue(conn: Connection, n: int) -> tuple[int, int]:
-    """One scan for dead runners: (declared lost, jobs given back), at most *n* jobs."""
+    """One scan for dead runners: (declared lost, jobs given back), about *n* jobs at the most."""
     lost, rescued = await _row(conn, _RESCUE, {"n": n})
     return lost, rescued
 

@@ -1,6 +1,7 @@
 -- Claims up to _n ready jobs for a runner, in the order given: one row of the arrays is one class (queue, priority), looked
 -- at above its floor. Takes only tasks (and versions) that the runner knows; _plain: only jobs that may wait in its hands
--- (no key, never crashed). Skips paused queues. Each claim is an attempt. JR001 when the runner was declared lost.
+-- (no key, never crashed). Skips paused queues. Each claim is an attempt. JR001 when the runner was declared lost. A unique key until
+-- the start is given up here for good: a job that goes back may meet a second one of its key.
 --
 -- The settings are part of the statement: a plan made for an empty table ran for minutes on a full one, so every other
 -- way is switched off, and jit with it (its cost model takes the switched-off plans for expensive ones: 300 ms a call).

@@ -28,7 +28,7 @@ begin
         order by j.id
         for update skip locked
     ) l;
-    _held := jobrunner.may_end_v1(_held);
+    _held := jobrunner.may_end_v1(_held, _held);
     if coalesce(cardinality(_held), 0) = 0 then
         return 0;
     end if;

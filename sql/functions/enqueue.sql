@@ -1,7 +1,8 @@
 -- Writes one job in the caller's transaction and returns its id; with a unique key that is taken, the id of the job that
 -- holds it. Works in every isolation level, in savepoints, and in a transaction that will be prepared (notify => false,
 -- or set local jobrunner.notify = off: a transaction that notified cannot be prepared).
--- Takes no lock but the one of a taken unique key. Errors: SQLSTATE JR003 with a sentence.
+-- Takes no lock but the one of a taken unique key. Errors: SQLSTATE JR003 with a sentence; with a unique_key above READ
+-- COMMITTED also 40001, when the key was taken or given up after the transaction's snapshot: repeat the transaction.
 create or replace function jobrunner.enqueue(
     task           text,
     args           jsonb       default '{}',

@@ -13,29 +13,30 @@ declare
     _ended bigint[];
     _queues text[];
 begin
-    select coalesce(array_agg(j.id), '{}')
-    into _ended
-    from jobrunner.jobs j
-    join jobrunner.runners r on r.id = j.runner_id
-    where j.id = any (_ids)
-        and j.holds_key
-        and j.crashes >= 2
-        and r.ended = 'lost';
-    _ids := array(
-        select i.id
-        from unnest(_ids) i (id)
-        where i.id <> all (_ended)
-        union all
-        select e.id
-        from unnest(jobrunner.may_end_v1(_ended)) e (id)
-    );
+    _ids := jobrunner.may_end_v1(_ids, array(
+        select j.id
+        from jobrunner.jobs j
+        join jobrunner.runners r on r.id = j.runner_id
+        where j.id = any (_ids)
+            and j.crashes >= 2
+            and r.ended = 'lost'
+    ));
 
-    insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason)
-    select j.id, j.attempt, j.runner_id, j.started_at, _now, case when r.ended = 'lost' then 'crashed' else 'handed_back' end, r.ended
-    from jobrunner.jobs j
-    join jobrunner.runners r on r.id = j.runner_id
-    where j.id = any (_ids)
-    on conflict (job_id, attempt) do nothing;
+    with written as (
+        insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason)
+        select j.id, j.attempt, j.runner_id, j.started_at, _now, case when r.ended = 'lost' then 'crashed' else 'handed_back' end, r.ended
+        from jobrunner.jobs j
+        join jobrunner.runners r on r.id = j.runner_id
+        where j.id = any (_ids)
+        on conflict (job_id, attempt) do nothing
+        returning job_id, attempt, outcome
+    )
+    delete from jobrunner.attempts a             -- as in settle_v1
+    using written w
+    where w.outcome = 'handed_back'
+        and a.job_id = w.job_id
+        and a.attempt < w.attempt
+        and a.outcome = w.outcome;
 
     with back as (
         update jobrunner.jobs j

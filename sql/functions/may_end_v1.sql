@@ -1,7 +1,8 @@
--- Of these jobs, all held FOR UPDATE by the caller, the ids that may end now: those with no turn to pass on, and those whose next
--- in line could be locked as well. It waits for nobody, because that row may be held for as long as a user's transaction lasts:
--- by an enqueue that its unique key turned away (for share), or by a person in psql. What is not returned is to be left for later.
-create or replace function jobrunner.may_end_v1(_ids bigint[])
+-- Of these jobs, all held FOR UPDATE by the caller, without those of _ending that may not end now: an end that has a turn to pass
+-- on needs the next in line locked as well. It waits for nobody, because that row may be held for as long as a user's transaction
+-- lasts: by an enqueue that its unique key turned away (for share), or by a person in psql. What is not returned is to be left for
+-- later: begun, such a job would be dead, and hold its key.
+create or replace function jobrunner.may_end_v1(_ids bigint[], _ending bigint[])
 returns bigint[]
 language plpgsql
 set enable_seqscan = off
@@ -13,6 +14,10 @@ declare
     _nexts   bigint[];
     _locked  bigint[];
 begin
+    _ending := array(select i.id from unnest(_ids) i (id) where i.id = any (_ending));
+    if _ending = '{}' then
+        return _ids;
+    end if;
     select array_agg(me.id), array_agg(n.id)
     into _holders, _nexts
     from jobrunner.jobs me
@@ -25,7 +30,7 @@ begin
         order by w.key_pos
         limit 1
     ) n
-    where me.id = any (_ids)
+    where me.id = any (_ending)
         and me.holds_key;
     if _holders is null then
         return _ids;

@@ -1,7 +1,8 @@
 -- A person cancels jobs. What waits is cancelled at once; what runs is asked to stop: its runner hears it with the next beat
 -- (5 s), and whatever the handler does then, it is not tried again. A job that holds its key ends in place, and the sweep of any
--- runner passes its turn on (1 s): this transaction holds rows that others wait for, so it must wait for none. Returns one row an id: cancelled | requested | busy (someone
--- holds the row: again, please) | over (finished before, or unknown). Dead jobs are discarded (op_discard), not cancelled.
+-- runner passes its turn on (at once when one listens, else within 5 s): this transaction holds rows that others wait for, so it
+-- must wait for none. A request that meets the end of an attempt is honoured by the sweep too. Returns one row an id: cancelled |
+-- requested | busy (someone holds the row: again, please) | over (finished before, or unknown). Dead jobs are discarded (op_discard).
 create or replace function jobrunner.op_cancel(_ids bigint[], _actor text default session_user, _reason text default null)
 returns table (id bigint, result text)
 language plpgsql

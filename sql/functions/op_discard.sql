@@ -1,5 +1,5 @@
 -- A person gives dead jobs up: they go to history as cancelled, and the turn of a key that they held is passed on by
--- the sweep of any runner (1 s). Returns the ids. Writes one audit row.
+-- the sweep of any runner (at once when one listens, else within 5 s). Returns the ids. Writes one audit row.
 create or replace function jobrunner.op_discard(_ids bigint[], _actor text default session_user, _reason text default null)
 returns bigint[]
 language plpgsql

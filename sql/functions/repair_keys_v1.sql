@@ -1,10 +1,12 @@
 -- Gives the turn to the first in line of every key that nobody holds: after a person deleted a holder by hand. Returns how
--- many keys it mended. Waits for the seat step, then walks the waiting keys one by one (a loose index scan).
+-- many keys it mended. Waits for the seat step, then walks the waiting keys one by one (a loose index scan). A first in line that
+-- somebody holds (to cancel it, say) is left for the next call.
 create or replace function jobrunner.repair_keys_v1()
 returns integer
 language plpgsql
 set enable_seqscan = off
 set jit = off
+set lock_timeout = '2s'
 as $$
 declare
     _mended integer;
@@ -49,8 +51,13 @@ begin
         blocked_on = null,
         holds_key = true,
         seq = jobrunner.stamp()
-    from orphaned o
-    where j.id = o.id;
+    where j.id = any (array(
+        select w.id
+        from jobrunner.jobs w
+        where w.id = any (array(select o.id from orphaned o))
+            and w.blocked_on = 'key'
+        for no key update skip locked
+    ));
     get diagnostics _mended = row_count;
     return _mended;
 end

@@ -1,7 +1,8 @@
 -- Gives keyed jobs that have arrived their place in the line of their key; the first of a free key becomes ready. One
--- session at a time (advisory try-lock). Looks at up to _n arrivals above _floor; returns how many it looked at and how
--- many it seated: fewer, when a holder was being released at that moment, and those wait for the next call.
--- seen = -1: another session is at it. Three statements, each with its own snapshot: pick, hold the holders still, decide.
+-- session at a time (advisory try-lock). Looks at the first _n arrivals above _floor, and as long as some of them cannot be
+-- seated now at the _n behind them, 20 times at most: they must be no wall for other keys. Returns how many it looked at and how
+-- many it seated. Only when the two are equal may a floor rise: an arrival that somebody holds, what came behind it on its key,
+-- and all of a key whose holder is being released at that moment wait for the next call. seen = -1: another session is at it.
 create or replace function jobrunner.seat_v1(_n integer, _floor bigint default 0, out seen integer, out seated integer)
 language plpgsql
 set enable_seqscan = off
@@ -9,10 +10,9 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    _ids   bigint[];
-    _keys  text[];
-    _still text[];
-    _queues text[];
+    _left  text[] := '{}';                       -- keys of which somebody has to wait: nobody of a later page may overtake him
+    _page  record;
+    _found record;
 begin
     perform jobrunner.require_read_committed();
     seen := 0;
@@ -22,77 +22,47 @@ begin
         return;
     end if;
 
-    select array_agg(a.id order by a.seq), array_agg(distinct a.key)
-    into _ids, _keys
-    from (
-        select j.id, j.key, j.seq
-        from jobrunner.jobs j
-        where j.blocked_on = 'arrival'
-            and j.seq > _floor
-        order by j.seq
-        limit _n
-        for update skip locked
-    ) a;
-    if _ids is null then
-        return;
-    end if;
-    seen := cardinality(_ids);
-
-    -- A holder that someone is ending right now is locked by him: its key is left for the next call.
-    select coalesce(array_agg(h.key), '{}')
-    into _still
-    from (
-        select h.key
-        from unnest(_keys) k (key)
-        cross join lateral (
-            select x.key
-            from jobrunner.jobs x
-            where x.key = k.key
-                and x.holds_key
-            order by x.key_pos desc
-            limit 1
-            for key share skip locked
-        ) h
-    ) h;
-
-    with arrived as materialized (
-        select j.id, j.key, j.seq
-        from jobrunner.jobs j
-        where j.id = any (_ids)
-    ),
-    keys as materialized (
+    for _ in 1 .. 20 loop
+        with front as materialized (
+            select j.id, j.key, j.seq
+            from jobrunner.jobs j
+            where j.blocked_on = 'arrival'
+                and j.seq > _floor
+            order by j.seq
+            limit _n
+        ),
+        open as materialized (
+            select f.id
+            from front f
+            where not exists (select from unnest(_left) l (key) where l.key = f.key)
+        ),
+        held as materialized (
+            select j.id
+            from jobrunner.jobs j
+            where j.id = any (array(select o.id from open o))
+                and coalesce(j.blocked_on, '') = 'arrival'       -- bare, it would make the index on all arrivals eligible
+            for update skip locked
+        )
         select
-            k.key,
-            exists (select from jobrunner.jobs h where h.key = k.key and h.holds_key) as taken,
-            exists (select from jobrunner.jobs w where w.key = k.key and w.blocked_on = 'key') as waited_for,
-            k.key = any (_still) as still
-        from unnest(_keys) k (key)
-    ),
-    placed as materialized (
-        select
-            a.id,
-            nextval('jobrunner.key_seq') as pos,
-            not k.taken and not k.waited_for and row_number() over (partition by a.key order by a.seq) = 1 as first
-        from (select * from arrived order by seq) a
-        join keys k using (key)
-        where not k.taken
-            or k.still
-    ),
-    done as (
-        update jobrunner.jobs j
-        set key_pos = p.pos,
-            holds_key = p.first,
-            state = case when p.first then 'ready' else 'blocked' end,
-            blocked_on = case when not p.first then 'key' end,
-            seq = case when p.first then jobrunner.stamp() else j.seq end
-        from placed p
-        where j.id = p.id
-        returning j.state, j.queue
-    )
-    select count(*), array_agg(distinct d.queue) filter (where d.state = 'ready')
-    into seated, _queues
-    from done d;
+            count(*) as seen,
+            max(t.seq) as last,
+            array_agg(t.id) filter (where t.in_turn) as ids,
+            array_agg(distinct t.key) filter (where t.in_turn) as keys,
+            array_agg(distinct t.key) filter (where not t.in_turn) as left
+        into _page
+        from (
+            select f.id, f.key, f.seq, bool_and(h.id is not null) over (partition by f.key order by f.seq) as in_turn
+            from front f
+            left join held h using (id)
+        ) t;
+        exit when _page.seen = 0;
 
-    perform jobrunner.wake(_queues);
+        select s.seated, s.left_keys into _found from jobrunner.seat_rows_v1(_page.ids, _page.keys) s;
+        seen := seen + _page.seen;
+        seated := seated + _found.seated;
+        exit when _page.seen < _n or _found.seated = _page.seen or seated >= _n;
+        _left := _left || _page.left || _found.left_keys;
+        _floor := _page.last;
+    end loop;
 end
 $$;

@@ -1,6 +1,5 @@
 -- Every other end of an attempt, and every end of a keyed job: retry, snooze, hand back, dead, cancelled, succeeded. Takes
--- [{id, attempt, state, delay, failed, reason, outcome, error, error_type, message, traceback, result, keep_key}], delay in
--- seconds; returns the ids that are settled now. Fenced by (id, attempt, runner). A row that someone else holds locked is
+-- [{id, attempt, state, delay, failed, reason, outcome, error, error_type, message, traceback, result}], delay in seconds; returns the ids that are settled now. Fenced by (id, attempt, runner). A row that someone else holds locked is
 -- passed over and not returned: send it again. Lock first, decide in a later snapshot: READ COMMITTED only.
 -- FOR UPDATE and not NO KEY UPDATE: the weaker lock would let a seat step hold the row (for key share), depart_v1 would pass it
 -- over, and a dead job would keep its key for ever.
@@ -31,40 +30,32 @@ begin
         order by j.id
         for update of j skip locked
     ) l;
-    -- An end that cannot pass its turn on now is not begun: the job would be dead, and hold its key.
-    select coalesce(array_agg(f.id), '{}')
-    into _ended
-    from jsonb_to_recordset(_rows) as f (id bigint, state text)
-    where f.state in ('succeeded', 'dead', 'cancelled')
-        and f.id = any (_ids);
-    _ids := array(
-        select i.id
-        from unnest(_ids) i (id)
-        where i.id <> all (_ended)
-        union all
-        select e.id
-        from unnest(jobrunner.may_end_v1(_ended)) e (id)
-    );
+    _ids := jobrunner.may_end_v1(_ids, array(
+        select f.id
+        from jsonb_to_recordset(_rows) as f (id bigint, state text)
+        where f.state in ('succeeded', 'dead', 'cancelled')
+    ));
     if _ids = '{}' then
         return _ids;
     end if;
 
-    insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason, error_type, message, traceback)
-    select j.id, j.attempt, j.runner_id, j.started_at, _now, f.outcome, f.reason, f.error_type, f.message, f.traceback
-    from jsonb_to_recordset(_rows) as f (id bigint, outcome text, reason text, error_type text, message text, traceback text)
-    join jobrunner.jobs j on j.id = f.id
-    where f.outcome is not null
-        and j.id = any (_ids)
-    on conflict (job_id, attempt) do nothing;
-
-    -- A job may snooze for ever; what it leaves must not grow with it.
+    -- A job may snooze, or be handed back, for ever; what it leaves must not grow with it.
+    with written as (
+        insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason, error_type, message, traceback)
+        select j.id, j.attempt, j.runner_id, j.started_at, _now, f.outcome, f.reason, f.error_type, f.message, f.traceback
+        from jsonb_to_recordset(_rows) as f (id bigint, outcome text, reason text, error_type text, message text, traceback text)
+        join jobrunner.jobs j on j.id = f.id
+        where f.outcome is not null
+            and j.id = any (_ids)
+        on conflict (job_id, attempt) do nothing
+        returning job_id, attempt, outcome
+    )
     delete from jobrunner.attempts a
-    using jsonb_to_recordset(_rows) as f (id bigint, attempt integer, outcome text)
-    where f.outcome = 'snoozed'
-        and f.id = any (_ids)
-        and a.job_id = f.id
-        and a.attempt < f.attempt
-        and a.outcome = 'snoozed';
+    using written w
+    where w.outcome in ('snoozed', 'handed_back')
+        and a.job_id = w.job_id
+        and a.attempt < w.attempt
+        and a.outcome = w.outcome;
 
     insert into jobrunner.job_results (job_id, result)
     select f.id, f.result
@@ -87,18 +78,18 @@ begin
         from (
             -- A person's request to cancel stands above another try.
             select
-                r.id, r.delay, r.failed, r.error, r.keep_key,
+                r.id, r.delay, r.failed, r.error,
                 case when c.job_id is not null and r.state in ('scheduled', 'ready') then 'cancelled' else r.state end as state,
                 case when c.job_id is not null and r.state in ('scheduled', 'ready') then coalesce(c.reason, 'requested') else r.reason end as reason
-            from jsonb_to_recordset(_rows) as r (id bigint, state text, delay double precision, failed boolean, reason text, error text, keep_key boolean)
+            from jsonb_to_recordset(_rows) as r (id bigint, state text, delay double precision, failed boolean, reason text, error text)
             left join jobrunner.cancel_requests c on c.job_id = r.id
         ) f
         where j.id = f.id
             and j.id = any (_ids)
-        returning j.id, j.state, f.keep_key, j.queue
+        returning j.id, j.state, j.queue
     )
     select
-        array_agg(e.id) filter (where e.state in ('succeeded', 'cancelled') or (e.state = 'dead' and not coalesce(e.keep_key, false))),
+        array_agg(e.id) filter (where e.state in ('succeeded', 'dead', 'cancelled')),
         array_agg(distinct e.queue) filter (where e.state = 'ready')
     into _ended, _queues
     from ended e;

@@ -25,9 +25,24 @@ begin
         where u.task = _task and u.unique_key = _unique_key;
         if found then
             perform 1 from jobrunner.jobs j where j.id = _holder and j.state <> 'running' for share;
-            if exists (select from jobrunner.unique_keys u where u.task = _task and u.unique_key = _unique_key and u.job_id = _holder) then
+            if exists (
+                select
+                from jobrunner.unique_keys u
+                where u.task = _task
+                    and u.unique_key = _unique_key
+                    and u.job_id = _holder
+                    and (
+                        exists (select from jobrunner.jobs j where j.id = _holder)
+                        or age(u.xmin) <= age(pg_current_xact_id()::xid)    -- perhaps our own, of a job that is yet to be written
+                    )
+            ) then
                 return -_holder;
             end if;
+            -- Given up meanwhile, or left behind by a job that somebody deleted by hand.
+            delete from jobrunner.unique_keys u
+            where u.task = _task
+                and u.unique_key = _unique_key
+                and u.job_id = _holder;
         end if;
     end loop;
 end

@@ -32,14 +32,14 @@ as $$
 #variable_conflict use_column
 begin
     if _asleep is not null then
-        perform setval(
-            format('jobrunner.asleep_%s', b.bucket)::regclass,
-            (extract(epoch from clock_timestamp() + _asleep) * 1000)::bigint
-        )
+        perform setval(b.flag, greatest(                     -- another may sleep for longer
+            (extract(epoch from clock_timestamp() + _asleep) * 1000)::bigint, pg_sequence_last_value(b.flag)
+        ))
         from (
-            select distinct hashtext(q) & 15 as bucket from unnest(_queues) q where not _any
-            union all
-            select n from generate_series(0, 15) n where _any
+            select format('jobrunner.asleep_%s', n)::regclass as flag
+            from generate_series(0, 15) n
+            where _any
+                or n in (select hashtext(q) & 15 from unnest(_queues) q)
         ) b;
     end if;
 

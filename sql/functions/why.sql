@@ -49,7 +49,7 @@ begin
                 select from jobrunner.jobs w where w.key = _j.key and w.blocked_on = 'key' and w.key_pos < _j.key_pos limit 1000
             ) w;
             if _x.id is null then
-                return format('Job %s waits for key %L that nobody holds (its holder was removed by hand): runners repair it within a minute, or at once: select jobrunner.repair_keys_v1()', _id, _j.key);
+                return format('Job %s waits for key %L that nobody holds (its holder was removed by hand): runners repair it within the hour, or at once: select jobrunner.repair_keys_v1()', _id, _j.key);
             end if;
             return format('Job %s waits for its turn on key %L: job %s holds it (%s), %s before it in the line; see: jobrunner why %s', _id, _j.key,
                 _x.id, _x.state, case when _n = 1000 then 'at least 1000' else _n::text end, _x.id);

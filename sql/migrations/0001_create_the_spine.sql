@@ -28,7 +28,7 @@
 --   in-place finish for its own row. Who ends the holder of a key locks the next in line too, or leaves it for later.
 --   Advisory locks (transaction): 727001 seat, 727002 migrate, 727003 make partitions.
 --
--- Functions are in functions/ (hot, versioned) and ops/ (what people call); this file holds what stores.
+-- Functions are in functions/ (those of runners versioned by name; op_* are people's); this file holds what stores.
 
 create schema jobrunner;
 
@@ -36,6 +36,7 @@ create schema jobrunner;
 -- is not yet in progress can only draw higher numbers, and a claimer knows below which number nothing can appear
 -- any more (docs/design.md, the claim floor). CASE fixes the order; cache 1 keeps it true across sessions.
 create sequence jobrunner.stamp cache 1;
+select nextval('jobrunner.stamp');               -- a fresh one reads 1 as well: the first job would lie below the first floor
 
 create function jobrunner.stamp()
 returns bigint
@@ -282,7 +283,8 @@ insert into jobrunner.settings (name, value)
 values
     ('schema_version', '1'),
     ('retention_finished', '"7 days"'),
-    ('retention_dead', '"90 days"');
+    ('retention_dead', '"90 days"'),
+    ('retention_audit', '"365 days"');
 
 create table jobrunner.audit (
     id     bigint      not null generated always as identity,

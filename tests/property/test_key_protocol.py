@@ -42,7 +42,7 @@ def test_eight_sessions_keep_the_key_protocol_for_a_minute(dsn: str, seed: int) 
 
 
 def _seat_without_holding_the_holders(conn: Connection) -> None:
-    calls.replace(conn, "seat_v1", ("            for key share skip locked\n", ""))
+    calls.replace(conn, "seat_rows_v1", ("            for key share skip locked\n", ""))
 
 
 def _settle_with_the_weaker_lock(conn: Connection) -> None:

@@ -49,6 +49,14 @@ def test_what_is_out_of_bounds_is_refused_in_a_sentence(
     assert sentence in str(refused.value)
 
 
+def test_arguments_that_lie_compressed_in_a_table_count_as_large_as_they_are(tx: Connection) -> None:
+    tx.execute("create table docs as select jsonb_build_object('a', repeat('x', 20000000)) as doc")
+    assert value(tx, "select pg_column_size(doc) < 1000000 from docs")
+
+    with pytest.raises(psycopg.Error, match="larger than 1 MB"):
+        tx.execute("select jobrunner.enqueue('shop.t', doc) from docs")
+
+
 def test_bulk_refuses_the_same_and_says_which(tx: Connection) -> None:
     with pytest.raises(psycopg.Error, match="job 2 of the call: key must have 1 to 512 bytes") as refused:
         enqueue_many(tx, [{}, {"key": ""}])

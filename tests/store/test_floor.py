@@ -53,6 +53,27 @@ def test_a_tick_tells_the_stamp_and_the_snapshot_of_one_moment(conn: Connection)
     assert ticks.horizon == job(conn, job_id)["seq"]
 
 
+def test_the_first_job_of_a_fresh_schema_lies_above_the_first_floor(conn: Connection) -> None:
+    ticks = Ticks(conn)
+    for _ in range(3):
+        ticks.tick()
+
+    assert job(conn, enqueue(conn))["seq"] > ticks.horizon > 0
+
+
+def test_a_short_sleep_does_not_lower_the_flag_of_a_longer_one(conn: Connection) -> None:
+    flags = []
+    for asleep in ("1 hour", "1 s", "2 hours"):
+        conn.execute(
+            "select jobrunner.tick_v1(array['default'], array[0::smallint], true, %s, 0, '-infinity')", [asleep]
+        )
+        flags.append(
+            calls.column(conn, "select last_value from pg_sequences where sequencename ~ '^asleep' order by 1")
+        )
+
+    assert flags[0] == flags[1] < flags[2]
+
+
 def test_the_horizon_waits_for_a_writer_and_then_has_its_jobs_above_the_floor(
     conn: Connection, connect: Connect
 ) -> None:

@@ -200,7 +200,7 @@ def test_a_seat_step_leaves_a_key_whose_holder_is_just_ending(conn: Connection, 
 
 def test_a_seat_step_that_does_not_hold_the_holder_would_lose_the_waiter(conn: Connection, connect: Connect) -> None:
     """The mutant of the test above."""
-    calls.replace(conn, "seat_v1", ("            for key share skip locked\n", ""))
+    calls.replace(conn, "seat_rows_v1", ("            for key share skip locked\n", ""))
     holder = _holder(conn)
     behind = enqueue(conn, key="k")
     ending = connect(autocommit=False)
@@ -254,6 +254,76 @@ def test_a_key_whose_holder_was_deleted_by_hand_is_repaired(conn: Connection) ->
 
     assert [state(conn, job_id) for job_id in behind] == ["ready", "blocked/key"]
     assert value(conn, "select jobrunner.repair_keys_v1()") == 0
+
+
+def test_nobody_overtakes_an_earlier_arrival_of_his_key_that_somebody_holds(conn: Connection, connect: Connect) -> None:
+    first, second, third = enqueue(conn, key="k"), enqueue(conn, key="k", unique_key="u"), enqueue(conn, key="k")
+    other = enqueue(conn, key="l")
+    user = connect(autocommit=False)
+    assert enqueue(user, unique_key="u") == second
+
+    assert seat(conn) == (4, 2)
+    assert [state(conn, job_id) for job_id in (first, second, third, other)] == [
+        "ready", "blocked/arrival", "blocked/arrival", "ready",
+    ]  # fmt: skip
+
+    user.commit()
+    assert seat(conn) == (2, 2)
+    assert column(conn, "select id from jobrunner.jobs where key = 'k' order by key_pos") == [first, second, third]
+
+
+@pytest.mark.parametrize("held", ["holder", "arrival"])
+def test_a_page_of_arrivals_that_cannot_be_seated_is_no_wall_for_other_keys(
+    conn: Connection, connect: Connect, held: str
+) -> None:
+    holder = enqueue(conn, key="k")
+    seat(conn)
+    arrivals = [enqueue(conn, key="k") for _ in range(10)]
+    other = enqueue(conn, key="l")
+    late = enqueue(conn, key="k")
+    person = connect(autocommit=False)
+    person.execute("select from jobrunner.jobs where id = %s for update", [holder if held == "holder" else arrivals[0]])
+
+    assert seat(conn, 10) == (12, 1)
+    assert (state(conn, other), state(conn, late)) == ("ready", "blocked/arrival")
+
+    person.rollback()
+    assert seat(conn) == (11, 11)
+    line = column(conn, "select id from jobrunner.jobs where key = 'k' order by key_pos")
+    assert line == [holder, *arrivals, late]
+
+
+def test_a_sweep_looks_behind_those_that_cannot_depart(conn: Connection, connect: Connect) -> None:
+    register(conn)
+    for n in range(10):
+        enqueue(conn, key=f"k{n}")
+        enqueue(conn, key=f"k{n}")
+    plain = enqueue(conn)
+    seat(conn)
+    for claimed in claim(conn):
+        finish_in_place(conn, 1, claimed)
+    conn.execute("update jobrunner.jobs set finished_at = now() + interval '1 s' where id = %s", [plain])
+    person = connect(autocommit=False)
+    person.execute("select from jobrunner.jobs where blocked_on = 'key' for update")
+
+    assert sweep(conn, 10) == 1
+
+    assert job(conn, plain)["at"] == "finished_jobs"
+
+
+def test_a_repair_leaves_a_first_in_line_that_somebody_holds(conn: Connection, connect: Connect) -> None:
+    holder, behind = enqueue(conn, key="k"), enqueue(conn, key="k")
+    seat(conn)
+    conn.execute("delete from jobrunner.jobs where id = %s", [holder])
+    person = connect(autocommit=False)
+    person.execute("select jobrunner.op_cancel(%s)", [[behind]])
+    conn.execute("set statement_timeout = '1 s'")
+
+    assert value(conn, "select jobrunner.repair_keys_v1()") == 0
+
+    person.rollback()
+    assert value(conn, "select jobrunner.repair_keys_v1()") == 1
+    assert state(conn, behind) == "ready"
 
 
 def test_a_requeued_job_goes_to_the_end_of_its_line(conn: Connection) -> None:

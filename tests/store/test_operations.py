@@ -18,6 +18,7 @@ from tests.store.calls import (
     job,
     lose,
     mark_lost,
+    promote,
     register,
     seat,
     settle,
@@ -253,5 +254,43 @@ def test_a_person_who_holds_everything_does_not_stop_rescue_seat_or_sweep(conn: 
     conn.execute("set lock_timeout = '200 ms'")
 
     assert give_back(conn) == 0
-    assert seat(conn) == (0, 0)
+    assert seat(conn) == (1, 0)
     assert sweep(conn) == 0
+
+
+def _asked_too_late(conn: Connection, connect: Connect, **options: object) -> int:
+    """A job with a request to cancel that its settlement, not yet committed, had looked for in vain."""
+    register(conn)
+    job_id = enqueue(conn, **options)
+    seat(conn)
+    settling = connect(autocommit=False)
+    settle(settling, 1, claim(conn), "scheduled", failed=True, outcome="failed")
+    assert cancel(conn, job_id) == {job_id: "requested"}
+    settling.commit()
+    return job_id
+
+
+def test_a_request_to_cancel_that_meets_the_end_of_an_attempt_is_honoured_by_the_sweep(
+    conn: Connection, connect: Connect
+) -> None:
+    job_id = _asked_too_late(conn, connect, key="k")
+    behind = enqueue(conn, key="k")
+    seat(conn)
+    assert state(conn, job_id) == "scheduled"
+
+    assert sweep(conn) == 1
+
+    row = job(conn, job_id)
+    assert (row["at"], row["state"], row["reason"]) == ("finished_jobs", "cancelled", "because")
+    assert state(conn, behind) == "ready"
+
+
+def test_a_sweep_leaves_what_runs_to_its_runner_whatever_was_asked(conn: Connection, connect: Connect) -> None:
+    job_id = _asked_too_late(conn, connect)
+    promote(conn)
+    claim(conn)
+
+    assert sweep(conn) == 0
+
+    assert state(conn, job_id) == "running"
+    assert conn.execute("select cancel from jobrunner.beat_v1(1, 1, true)").fetchone() == ([job_id],)

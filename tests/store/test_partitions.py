@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobrunner.store.queries import text
 from tests.conftest import Connect
 from tests.store import calls
 from tests.store.calls import (
@@ -121,6 +122,26 @@ def test_two_sessions_that_miss_the_same_partition_make_it_once(
     first.commit()
 
     assert other.result(10) == 0
+
+
+def test_what_nobody_needs_any_more_is_dropped(conn: Connection) -> None:
+    for runner, task in enumerate(("shop.gone", "shop.waiting", "shop.running", "shop.new"), 1):
+        register(conn, runner, [task])
+    conn.execute("update jobrunner.tasks set seen_at = now() - interval '91 days' where name <> 'shop.new'")
+    conn.execute(
+        "update jobrunner.runners set lost_at = now() - interval '2 days', ended = 'stopped' where id in (1, 2)"
+    )
+    enqueue(conn, "shop.waiting")
+    conn.execute(
+        """insert into jobrunner.audit (actor, action, target, at)
+           select 'ann', 'pause', 'day ' || d, now() - d * interval '1 day' from unnest(array[364, 366]) d"""
+    )
+
+    for _ in range(2):  # a tombstone goes first, and with it what its runner knew
+        conn.execute(text("queries/drop_leftovers.sql"))
+
+    assert column(conn, "select name from jobrunner.tasks order by 1") == ["shop.new", "shop.running", "shop.waiting"]
+    assert column(conn, "select target from jobrunner.audit") == ["day 364"]
 
 
 def test_an_old_partition_is_detached_and_dropped_while_jobs_end(conn: Connection, connect: Connect) -> None:

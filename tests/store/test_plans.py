@@ -20,7 +20,7 @@ CALLS: dict[str, tuple[LiteralString, int, set[str]]] = {
     "settle": ("select jobrunner.settle_v1(2, %(failed)s)", 6, {"jobs_pkey", "jobs_waiting"}),
     "settle keyed": ("select jobrunner.settle_v1(2, %(keyed)s)", 12, {"jobs_pkey", "jobs_waiting", "jobs_holding"}),
     "depart": ("select jobrunner.depart_v1(%(ended)s)", 6, {"jobs_pkey", "jobs_waiting", "jobs_holding"}),
-    "sweep": ("select jobrunner.sweep_v1(100)", 6, {"jobs_pkey", "jobs_ended", "jobs_waiting", "jobs_holding"}),
+    "sweep": ("select jobrunner.sweep_v1(100)", 8, {"jobs_pkey", "jobs_ended", "jobs_waiting", "jobs_holding"}),
     "promote": ("select jobrunner.promote_v1(100)", 3, {"jobs_due", "jobs_pkey"}),
     "seat": ("select jobrunner.seat_v1(100)", 13, {"jobs_arrived", "jobs_holding", "jobs_waiting", "jobs_pkey"}),
     "tick, nothing new": (
@@ -85,6 +85,10 @@ def _everything(conn: Connection, many: int) -> dict[str, object]:
     conn.execute(
         """update jobrunner.jobs set state = 'succeeded', finished_at = now(), runner_id = null
            where id = any (array(select id from jobrunner.jobs where holds_key order by id limit 50))"""
+    )
+    conn.execute(
+        """insert into jobrunner.cancel_requests (job_id, actor)
+           select id, 'ann' from jobrunner.jobs where state = 'scheduled' order by id limit 20"""
     )
     calls.lose(conn, 3)
     calls.mark_lost(conn)

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Connect
 from tests.store import calls
 from tests.store.calls import (
+    TASK,
     Connection,
     claim,
     column,
@@ -140,6 +141,59 @@ def test_one_bad_row_is_reported_and_holds_up_nobody(conn: Connection) -> None:
 
     assert [state(conn, job_id) for job_id in ids] == ["ready", "ready", "running", "ready", "ready"]
     assert notices == [f"jobrunner: job {ids[2]} of a runner that is gone cannot be given back: not this one"]
+
+
+def _refuse(conn: Connection, task: str) -> None:
+    """Makes every change of this task's jobs fail."""
+    conn.execute("create function bad() returns trigger language plpgsql as $$ begin raise exception 'bad'; end $$")
+    conn.execute(
+        f"""create trigger bad before update on jobrunner.jobs for each row
+            when (old.task = '{task}' and old.state = 'running') execute function bad()"""
+    )
+
+
+def test_bad_rows_in_front_are_no_wall_for_those_behind_them(conn: Connection) -> None:
+    tasks = {"shop.bad": 1, TASK: 1}
+    register(conn, tasks=tasks)
+    for task in ("shop.bad", TASK):
+        ids = [enqueue(conn, task) for _ in range(10)]
+    claim(conn, tasks=tasks)
+    _refuse(conn, "shop.bad")
+    lose(conn, 1)
+
+    assert conn.execute("select lost, rescued from jobrunner.rescue_v1(10)").fetchone() == (1, 10)
+
+    assert {state(conn, job_id) for job_id in ids} == {"ready"}
+
+
+def test_a_runners_row_that_somebody_holds_stops_no_scan(conn: Connection, connect: Connect) -> None:
+    for runner in (1, 2):
+        register(conn, runner)
+        enqueue(conn)
+        claim(conn, runner)
+        lose(conn, runner)
+    person = connect(autocommit=False)
+    person.execute("select from jobrunner.runners where id = 1 for update")
+    conn.execute("set statement_timeout = '1 s'")
+
+    assert conn.execute("select lost, rescued from jobrunner.rescue_v1()").fetchone() == (1, 1)
+
+    person.rollback()
+    assert conn.execute("select lost, rescued from jobrunner.rescue_v1()").fetchone() == (1, 1)
+
+
+def test_of_many_hand_backs_the_latest_is_kept(conn: Connection) -> None:
+    enqueue(conn)
+    for runner in (1, 2, 3):
+        register(conn, runner)
+        settle(conn, runner, claim(conn, runner), "ready", outcome="handed_back", reason="shutdown")
+    assert column(conn, "select attempt from jobrunner.attempts") == [3]
+
+    for runner in (4, 5):
+        register(conn, runner)
+        claim(conn, runner)
+        conn.execute("select jobrunner.stop_v1(%s)", [runner])
+    assert column(conn, "select attempt from jobrunner.attempts") == [5]
 
 
 def test_a_job_that_a_person_asked_to_cancel_is_not_given_back_but_cancelled(conn: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -160,6 +161,28 @@ def test_two_bulk_calls_in_opposite_order_do_not_deadlock(
     one.commit()
 
     assert other.result(10) == [None] * 20
+
+
+def test_the_key_of_a_job_that_was_deleted_by_hand_is_free(conn: Connection) -> None:
+    first = enqueue(conn, unique_key="u")
+    conn.execute("delete from jobrunner.jobs where id = %s", [first])
+
+    second = enqueue(conn, unique_key="u")
+
+    assert column(conn, "select id from jobrunner.jobs") == [second]
+    assert enqueue(conn, unique_key="u") == second
+
+
+@pytest.mark.parametrize("savepoints", [0, 1, 2])
+def test_a_key_twice_in_one_bulk_call_is_taken_once(conn: Connection, savepoints: int) -> None:
+    """The first job has its key, and is not written yet, when the second asks for it."""
+    with ExitStack() as stack:
+        for _ in range(1 + savepoints):
+            stack.enter_context(conn.transaction())
+        ids = calls.enqueue_many(conn, [{"unique_key": "u"}, {"unique_key": "u"}])
+
+    assert ids[1] is None
+    assert column(conn, "select id from jobrunner.jobs") == [ids[0]]
 
 
 def test_cancelling_a_waiting_job_frees_its_key(conn: Connection) -> None:
