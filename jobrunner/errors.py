@@ -161,22 +161,21 @@ class NotFound(JobrunnerError, LookupError):
 
     exit_code = 4
 
-    def __init__(
-        self, what: str, name: object, remedy: str = "check the name, or whether retention removed it"
-    ) -> None:
+    def __init__(self, what: str, name: object, remedy: str = "it never was, or its history was dropped") -> None:
         self.what, self.name, self.remedy = what, name, remedy
         super().__init__(_one_line(f"there is no {what} {name}; {remedy}"))
 
 
 class UnknownTask(JobrunnerError, LookupError):
-    """A task name that nobody registered; *near* holds the registered names most like it."""
+    """A task name that nobody registered; *near* holds the registered names most like it, *force* what takes it all the same."""
 
     exit_code = 4
 
-    def __init__(self, name: str, near: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, near: Sequence[str] = (), force: str = "") -> None:
         self.name, self.near = name, tuple(near)
         remedy = f"did you mean {' or '.join(self.near)}?" if near else "check the name and that its module is imported"
-        super().__init__(f"unknown task {_shown(name)}; {remedy}")
+        told = f"{remedy} ({force} takes it all the same)" if force else remedy
+        super().__init__(f"unknown task {_shown(name)}; {told}")
 
 
 class Conflict(JobrunnerError, RuntimeError):

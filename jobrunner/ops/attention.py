@@ -8,13 +8,16 @@ from datetime import timedelta
 from typing import Literal
 
 from jobrunner.policy.durations import brief
-from jobrunner.store.rows import ParkedTask, QueueRow, Recent, RunnerRow
+from jobrunner.store.rows import QueueRow, Recent, RunnerRow, UnknownTaskRow
 
 LAGGING = timedelta(minutes=1)
 """A queue whose oldest ready job has been due for longer lags."""
 
 LONG_TRANSACTION = timedelta(minutes=15)
 """A transaction that is open for longer keeps dead rows in every table."""
+
+
+_START = "start a runner with the code that has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,15 @@ class Attention:
 
 
 def findings(
-    queues: Sequence[QueueRow], runners: Sequence[RunnerRow], recent: Recent, parked: Sequence[ParkedTask]
+    queues: Sequence[QueueRow], runners: Sequence[RunnerRow], recent: Recent, unknown: Sequence[UnknownTaskRow]
 ) -> list[Attention]:
     """Everything that deserves a look, errors first; empty when all is well."""
-    found = [*_of_runners(queues, runners), *_of_queues(queues, runners), *_of_tasks(parked), *_of_the_rest(recent)]
+    found = [
+        *_of_runners(queues, runners),
+        *_of_queues(queues, runners, unknown),
+        *_of_tasks(unknown),
+        *_of_the_rest(recent),
+    ]
     return sorted(found, key=lambda one: ("error", "warning", "notice").index(one.severity))
 
 
@@ -59,7 +67,9 @@ def _of_runners(queues: Sequence[QueueRow], runners: Sequence[RunnerRow]) -> Ite
             )
 
 
-def _of_queues(queues: Sequence[QueueRow], runners: Sequence[RunnerRow]) -> Iterator[Attention]:
+def _of_queues(
+    queues: Sequence[QueueRow], runners: Sequence[RunnerRow], unknown: Sequence[UnknownTaskRow]
+) -> Iterator[Attention]:
     some_alive = any(runner.state == "alive" for runner in runners)
     for queue in queues:
         waits = queue.ready + queue.scheduled + queue.retrying + queue.blocked
@@ -73,19 +83,18 @@ def _of_queues(queues: Sequence[QueueRow], runners: Sequence[RunnerRow]) -> Iter
         elif queue.runners and queue.oldest_ready is not None and queue.oldest_ready > LAGGING:
             age = brief(timedelta(seconds=int(queue.oldest_ready.total_seconds())))
             message = f"queue {queue.name} lags: its oldest ready job has been due for {age}"
-            yield Attention(
-                "queue_lagging",
-                "warning",
-                queue.name,
-                message,
-                f"jobrunner jobs list --state ready --queue {queue.name}",
-            )
+            hint = f"jobrunner jobs list --state ready --queue {queue.name}"
+            if strange := [one for one in unknown if one.queue == queue.name and one.ready]:
+                message += f"; task {strange[0].task}: no live runner knows it"
+                hint = _START
+            yield Attention("queue_lagging", "warning", queue.name, message, hint)
 
 
-def _of_tasks(parked: Sequence[ParkedTask]) -> Iterator[Attention]:
-    for one in parked:
-        message = f"{_jobs(one.jobs)} for task {one.task} (version {one.version}), which no live runner knows"
-        yield Attention("task_unknown", "warning", one.task, message, "start a runner with the code that has it")
+def _of_tasks(unknown: Sequence[UnknownTaskRow]) -> Iterator[Attention]:
+    for one in unknown:
+        where = f"in queue {one.queue} for task {one.task} (version {one.version})"
+        message = f"{_jobs(one.jobs)} {where}, which no live runner knows"
+        yield Attention("task_unknown", "warning", one.task, message, _START)
 
 
 def _of_the_rest(recent: Recent) -> Iterator[Attention]:
@@ -93,7 +102,8 @@ def _of_the_rest(recent: Recent) -> Iterator[Attention]:
         message = f"{recent.died:,} job{'s' * (recent.died != 1)} died within the last hour"
         yield Attention("jobs_died", "warning", "", message, "jobrunner dead list --newer-than 1h")
     if recent.partitions_ahead < 2:
-        message = f"history has partitions for {recent.partitions_ahead} days ahead only"
+        days = f"{recent.partitions_ahead} day{'s' * (recent.partitions_ahead != 1)}"
+        message = f"history has partitions for {days} ahead only"
         yield Attention("partitions_short", "warning", "finished_jobs", message, "jobrunner migrate, or start a runner")
     if recent.oldest_transaction is not None and recent.oldest_transaction > LONG_TRANSACTION:
         age = brief(timedelta(seconds=int(recent.oldest_transaction.total_seconds())))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
 from jobrunner.errors import (
     ConfigError,
@@ -70,7 +72,7 @@ def in_our_words(error: psycopg.Error, dsn: str, role: str = "") -> JobrunnerErr
         case "25006":
             return ReadOnlyServer(dsn, said)
         case "42501":
-            return MissingPrivilege(role or "in use", f"do this ({said})")
+            return MissingPrivilege(role or _role(dsn), f"do this ({said})")
         case "55P03":
             return Conflict("change the schema", "another session holds a table that it needs; try again in a moment")
         case "57014":
@@ -94,6 +96,12 @@ def _no_connection(said: str, dsn: str) -> DatabaseUnavailable:
         return ReadOnlyServer(dsn)
     remedy = next((remedy for mark, remedy in _REMEDIES if mark in reason), None)
     return DatabaseUnavailable(dsn, reason, remedy)
+
+
+def _role(dsn: str) -> str:
+    """The role that *dsn* connects as: what it says, else what libpq takes."""
+    default = next((one.val for one in pq.Conninfo.get_defaults() if one.keyword == b"user" and one.val), b"in use")
+    return str(conninfo_to_dict(dsn).get("user") or default.decode())
 
 
 def _malformed(said: str) -> str:

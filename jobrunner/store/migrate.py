@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from jobrunner.errors import SchemaMissing, SchemaTooNew, SchemaTooOld
+from jobrunner.errors import SchemaMismatch, SchemaMissing, SchemaTooNew, SchemaTooOld
 from jobrunner.store.queries import names, query, text
 
 SCHEMA_VERSION = 1
@@ -39,6 +39,7 @@ def migrate(conn: psycopg.Connection[Any]) -> Migrated:
 
     Raises:
         SchemaTooNew: a newer library has been here.
+        SchemaMismatch: the version that is written there is one that no library writes.
         psycopg.errors.LockNotAvailable: somebody held a table all the time.
     """
     for tries_left in reversed(range(_LOCK_TRIES)):
@@ -58,9 +59,8 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     before = installed_version(conn)
     if before is None:
         conn.execute(text("schema.sql"))
-    elif before > SCHEMA_VERSION:
-        raise SchemaTooNew(before, SCHEMA_VERSION)
     else:
+        check_known(before)
         for path in names("migrations")[before:]:
             conn.execute(text(path))
         conn.execute(
@@ -88,6 +88,20 @@ async def installed_version_async(conn: psycopg.AsyncConnection[Any]) -> int | N
         return None
     found = await (await conn.execute(_VERSION)).fetchone()
     return None if found is None else int(found[0])
+
+
+def check_known(found: int) -> None:
+    """Return when a schema of version *found* can be brought to this library's.
+
+    Raises:
+        SchemaTooNew, SchemaMismatch: one sentence with what to do.
+    """
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(found, SCHEMA_VERSION)
+    if found < 1:
+        cure = "set schema_version in jobrunner.settings back to what it was"
+        problem = f"has version {found}, which no library wrote; {cure} ({SCHEMA_VERSION} for this library)"
+        raise SchemaMismatch(found, SCHEMA_VERSION, problem)
 
 
 def check(found: int | None) -> None:

@@ -20,11 +20,11 @@ from jobrunner.store.rows import (
     JobDetail,
     JobFilter,
     JobRow,
-    ParkedTask,
     QueueRow,
     Recent,
     RunnerRow,
     TraceRow,
+    UnknownTaskRow,
 )
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -41,7 +41,7 @@ _QUEUES = query("queues")
 _RUNNERS = query("runners")
 _RECENT = query("recent")
 _HEALTH = query("health")
-_PARKED_TASKS = query("parked_tasks")
+_UNKNOWN_TASKS = query("unknown_tasks")
 _KNOWN_TASKS = query("known_tasks")
 _WHY = query("why")
 _TRACE = query("trace")
@@ -102,9 +102,9 @@ def list_fronts(conn: Connection) -> list[Front]:
     return _rows(conn, Front, _HEALTH, {})
 
 
-def list_parked_tasks(conn: Connection) -> list[ParkedTask]:
-    """Tasks that jobs wait for and no live runner knows, most jobs first."""
-    return _rows(conn, ParkedTask, _PARKED_TASKS, {})
+def list_unknown_tasks(conn: Connection) -> list[UnknownTaskRow]:
+    """Tasks that jobs wait for and no live runner knows, by queue, most jobs first: the parked and the front of each queue."""
+    return _rows(conn, UnknownTaskRow, _UNKNOWN_TASKS, {})
 
 
 def list_known_tasks(conn: Connection) -> list[str]:

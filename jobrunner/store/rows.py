@@ -92,6 +92,7 @@ class QueueRow:
     name: str
     paused_at: datetime | None
     paused_by: str | None
+    pause_reason: str | None
     description: str | None
     ready: int
     scheduled: int
@@ -138,12 +139,16 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParkedTask:
-    """A task that jobs wait for and no live runner knows."""
+class UnknownTaskRow:
+    """A task that jobs of a queue wait for and no live runner knows."""
 
+    queue: str
     task: str
     version: int
     jobs: int
+    """At least so many: of the ready ones only the first 1000 of a queue are looked at."""
+    ready: int
+    """Those of them that nobody has parked yet."""
     oldest: timedelta
 
 

@@ -24,6 +24,15 @@ select
     n.name,
     q.paused_at,
     q.paused_by,
+    case when q.paused_at is not null then (
+        select a.reason
+        from jobrunner.audit a
+        where a.action = 'pause'
+            and a.target = 'queue ' || n.name
+            and a.at >= q.paused_at
+        order by a.id
+        limit 1
+    ) end as pause_reason,
     q.description,
     coalesce(c.ready, 0) as ready,
     coalesce(c.scheduled, 0) as scheduled,

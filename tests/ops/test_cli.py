@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,9 @@ def test_enqueue_takes_a_time_with_a_zone_only(shell: Shell, conn: Connection) -
     assert conn.execute("select run_at = '2030-01-31 07:00:00Z' from jobrunner.jobs").fetchall() == [(True,)]
     assert (without.code, wrong.code) == (2, 2)
     assert "needs a time zone" in without.err
+    day = shell("enqueue", "shop.send", "--run-at", "2030-01-01").err
+    assert "write it like 2030-01-01T00:00:00Z or" in day
+    assert shell("enqueue", "shop.send", "--run-at", "2030-01-01T00:00:00Z").code == 0
 
 
 def test_a_task_that_no_runner_registered_needs_force_once_one_registered_any(shell: Shell, conn: Connection) -> None:
@@ -64,7 +69,9 @@ def test_a_task_that_no_runner_registered_needs_force_once_one_registered_any(sh
     forced = shell("enqueue", "shop.send_receit", "--force")
 
     assert refused.code == 4
-    assert refused.err == "error: unknown task 'shop.send_receit'; did you mean shop.send_receipt?\n"
+    wanted = "unknown task 'shop.send_receit'; did you mean shop.send_receipt? (--force takes it all the same)"
+    assert refused.err == f"error: {wanted}\n"
+    assert "--force takes it" in shell("enqueue", "other").err  # also without a name like it
     assert forced.code == 0
     assert len(states(conn)) == 1
 
@@ -180,6 +187,8 @@ def test_one_job_that_cannot_be_changed_stops_the_command_before_any(shell: Shel
 
     assert (refused.code, unknown.code) == (5, 4)
     assert refused.err == f"error: cannot retry job {ready}: it is ready\n"
+    assert unknown.err == "error: there is no job 999; it never was, or its history was dropped\n"
+    assert shell("jobs", "cancel", dead).err.endswith(f"it is dead; give it up with: jobrunner dead discard {dead}\n")
     assert states(conn) == {dead: "dead", ready: "ready"}
 
 
@@ -267,7 +276,44 @@ def test_ids_that_are_not_dead_are_told_before_anything_changes(
 
     assert conflict.err == f"error: cannot requeue job {alive}: it is ready, not dead\n"
     assert (conflict.code, unknown.code) == (5, 4)
+    for options in (["--task", "a.x"], ["--limit", 1]):
+        filtered = shell("dead", "requeue", graves[0], alive, *options)
+        assert (filtered.code, filtered.err) == (5, conflict.err), options
     assert states(conn)[graves[0]] == "dead"
+    assert shell("dead", "requeue", graves[0], graves[2], "--task", "a.x").out == "requeued 1 of 1 dead job\n"
+    assert [states(conn)[graves[n]] for n in (0, 2)] == ["ready", "dead"]
+
+
+def test_an_answer_of_no_changes_nothing_and_says_so(
+    shell: Shell, conn: Connection, graves: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = io.StringIO("n\n")
+    monkeypatch.setattr(sys, "stdin", answer)
+    monkeypatch.setattr(answer, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    asked = shell("dead", "discard", "--all")
+
+    assert asked.code == 7
+    assert asked.err.endswith("nothing changed\n")
+    assert "error" not in asked.err
+    assert [states(conn)[one] for one in graves] == ["dead"] * 4
+
+
+def test_an_error_in_a_list_has_no_module_and_all_of_its_message_where_there_is_room(
+    shell: Shell, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(
+        conn, enqueue(conn), error="shop.errors.CardDeclined: call 10.0.0.1, then give it another try: at the very end"
+    )
+    monkeypatch.setenv("COLUMNS", "120")
+
+    shown = shell("dead", "list").out
+
+    assert " CardDeclined: call 10.0.0.1, then give it another try: at the very end\n" in re.sub(r" +\n", "\n", shown)
+    assert len(shown.splitlines()[0].rstrip()) <= 120
+    monkeypatch.setenv("COLUMNS", "80")
+    assert shell("dead", "list").out.rstrip().endswith("…")
 
 
 def test_a_large_requeue_goes_in_batches_and_is_spread(shell: Shell, conn: Connection) -> None:
@@ -293,9 +339,9 @@ def test_a_large_requeue_goes_in_batches_and_is_spread(shell: Shell, conn: Conne
 def test_pause_and_resume_say_whether_they_changed_anything(shell: Shell, conn: Connection) -> None:
     enqueue(conn, queue="mail")
 
-    assert shell("queues", "pause", "mail").out == "queue mail paused\n"
+    assert shell("queues", "pause", "mail", "--reason", "the printer is on fire").out == "queue mail paused\n"
     assert shell("queues", "pause", "mail", "--json").json == {"queue": "mail", "paused": True, "changed": False}
-    assert "paused by" in shell("queues", "list").out
+    assert re.search("paused by .*: the printer is on fire", shell("queues", "list").out)
     assert "queue_paused" in [one["code"] for one in shell("status", "--json").json["attention"]]
     assert shell("queues", "resume", "mail").out == "queue mail resumed\n"
     assert "so far" in shell("queues", "pause", "typo").err
@@ -333,6 +379,33 @@ def test_status_counts_every_state_and_finds_what_needs_a_person(shell: Shell, c
     assert {one["code"] for one in before["attention"]} == {"no_runner", "jobs_died"}
     assert {one["code"] for one in after["attention"]} == {"queue_lagging", "jobs_died"}
     assert "jobrunner run APP" not in shell("status").out
+
+
+def test_status_names_a_task_that_no_live_runner_knows_before_anyone_parks_it(shell: Shell, conn: Connection) -> None:
+    enqueue(conn, "shop.forgotten", queue="mail")
+    enqueue(conn, "shop.forgotten", queue="mail")
+    enqueue(conn, queue="mail")
+    enqueue(conn, "shop.paused", queue="still")
+    shell("queues", "pause", "still")
+
+    def found() -> dict[str, str]:
+        return {one["code"]: one["message"] for one in shell("status", "--json").json["attention"]}
+
+    assert "task_unknown" not in found()  # no runner at all is another finding
+    register(conn, "shop.send")
+    fresh = found()
+    conn.execute("update jobrunner.jobs set run_at = now() - interval '10 minutes'")
+    late = found()
+    conn.execute("select jobrunner.park_v1('mail', 1000)")
+
+    assert (
+        fresh["task_unknown"]
+        == "2 jobs wait in queue mail for task shop.forgotten (version 1), which no live runner knows"
+    )
+    assert "queue_lagging" not in fresh
+    assert late["queue_lagging"].endswith("due for 10m; task shop.forgotten: no live runner knows it")
+    assert found()["task_unknown"] == fresh["task_unknown"]
+    assert "forgotten" not in found()["queue_lagging"]
 
 
 def test_every_command_works_on_an_empty_database(shell: Shell) -> None:
@@ -530,6 +603,14 @@ def test_every_sql_file_for_people_is_on_the_map() -> None:
 
     for path in [*(ROOT / "sql" / "functions").glob("*.sql"), *(ROOT / "sql" / "ops").glob("*.sql")]:
         assert f"`{path.stem}`" in text, path.stem
+
+
+def test_help_shows_no_type_for_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["--help"], ["dead", "requeue", "-h"], ["queues", "--help"]):
+        assert main(args) == 0
+        assert "<bool>" not in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert "143 SIGTERM" in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_command_says_what_it_does() -> None:

@@ -55,3 +55,16 @@ def test_a_password_in_a_wrong_address_is_not_shown(dsn: str) -> None:
         psycopg.connect(dsn, connect_timeout=2)
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "role"), [("host=x user=web", "web"), ("postgresql://api@x/db", "api"), ("host=x", "from_libpq")]
+)
+def test_a_missing_privilege_names_the_role_of_the_address(
+    dsn: str, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGUSER", "from_libpq")
+
+    error = in_our_words(psycopg.errors.InsufficientPrivilege("permission denied for table jobs"), dsn)
+
+    assert str(error).startswith(f"the database role {role} may not do this (")

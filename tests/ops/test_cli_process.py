@@ -111,6 +111,8 @@ def test_a_schema_that_is_missing_older_or_newer_says_what_to_do(
 
     conn.execute("update jobrunner.settings set value = '0' where name = 'schema_version'")
     is_one_sentence(spawn("status", dsn=dsn), 1, "has version 0", "jobrunner migrate")
+    for options in ([], ["--dry-run"]):
+        is_one_sentence(shell("migrate", *options), 1, "has version 0, which no library wrote; set schema_version in")
     conn.execute("update jobrunner.settings set value = '99' where name = 'schema_version'")
     is_one_sentence(spawn("status", dsn=dsn), 1, "has version 99", "upgrade jobrunner")
     is_one_sentence(shell("migrate"), 1, "has version 99", "upgrade jobrunner")
@@ -119,7 +121,9 @@ def test_a_schema_that_is_missing_older_or_newer_says_what_to_do(
     assert (shell("health").code, Shell(bare_dsn, capsys)("health").code) == (3, 3)
 
 
-def test_a_missing_privilege_names_the_role(dsn: str, conn: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_privilege_names_the_role(
+    dsn: str, conn: Connection, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     conn.execute("drop role if exists jobrunner_test_nobody")
     conn.execute("create role jobrunner_test_nobody login")
     try:
@@ -128,6 +132,9 @@ def test_a_missing_privilege_names_the_role(dsn: str, conn: Connection, capsys: 
         conn.execute("grant usage on schema jobrunner to jobrunner_test_nobody")
         conn.execute("grant select on all tables in schema jobrunner to jobrunner_test_nobody")
         is_one_sentence(Shell(stranger, capsys)("enqueue", "shop.send"), 1, "permission denied")
+        (tmp_path / "shop.py").write_text(APP)
+        running = spawn("run", "shop:app", "--log-level", "error", dsn=stranger, cwd=tmp_path)
+        assert "the database role jobrunner_test_nobody may not" in running.err.splitlines()[-1]
         assert states(conn) == {}
     finally:
         conn.execute("drop owned by jobrunner_test_nobody")
@@ -157,7 +164,11 @@ def test_an_app_that_cannot_be_loaded_ends_with_2(
     is_one_sentence(shell("run", "shop:apps"), 2, "has no apps")
     is_one_sentence(shell("run", "shop:other"), 2, "is a int, not a jobrunner App")
     is_one_sentence(shell("run", "broken:app"), 2, "needs nothing_of_this_name")
-    is_one_sentence(shell("run", "shop:app", "--lease", "soon"), 2, "lease", "30s")
+    is_one_sentence(shell("run", "shop:app", "--lease", "soon"), 2, "--lease", "30s")
+    is_one_sentence(shell("run", "shop:app", "--poll", "x"), 2, "--poll", "30s")
+    is_one_sentence(shell("run", "shop:app", "--queue", ""), 2, "queue must not be empty")
+    for wrong, right in (("./shop", "shop:app"), ("shop.py", "shop:app"), ("a/shop.py:other", "a.shop:other")):
+        is_one_sentence(shell("run", wrong), 2, f"without .py: {right};")
 
 
 def test_a_reader_that_goes_away_ends_the_command_without_a_word(dsn: str, conn: Connection) -> None:

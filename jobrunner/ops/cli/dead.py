@@ -167,7 +167,7 @@ def _change(
         raise ConfigError("--all", "and ids were given: give one of them")
     with session.connect() as conn:
         chosen = overview.choose_dead(conn, which, ids=ids or None, limit=limit)
-        if ids and which == DeadFilter() and limit is None:
+        if ids:
             _explain_missing(conn, verb, ids, chosen)
         if dry_run:
             session.show(lambda: _result(verb, chosen, [], dry_run=True), lambda: _preview(verb, chosen))
@@ -184,11 +184,11 @@ def _change(
                     done += change(conn, batch)
                     advance(len(batch))
         except BaseException:
-            session.say(f"stopped: {_PAST[verb]} {len(done):,} of {len(chosen):,} dead jobs")
+            session.say(f"stopped: {_PAST[verb]} {len(done):,} of {output.many(len(chosen), 'dead job')}")
             raise
     session.show(
         lambda: _result(verb, chosen, done, dry_run=False),
-        lambda: Text(f"{_PAST[verb]} {len(done):,} of {len(chosen):,} dead jobs"),
+        lambda: Text(f"{_PAST[verb]} {len(done):,} of {output.many(len(chosen), 'dead job')}"),
     )
     if ids and len(done) < len(chosen):
         raise Conflict(
@@ -198,24 +198,24 @@ def _change(
 
 
 def _explain_missing(conn: Connection, verb: str, ids: list[int], chosen: Sequence[DeadId]) -> None:
-    """Ids are meant one by one: one that is not dead stops the command before it changes any."""
-    missing = set(ids) - {one.id for one in chosen}
-    if not missing:
-        return
-    first = min(missing)
-    state = overview.states(conn, [first]).get(first)
-    if state is None:
-        raise NotFound("job", first)
-    raise Conflict(f"{verb} job {first}", f"it is {state}, not dead")
+    """Ids are meant one by one: one that is not dead stops the command before it changes any. A filter leaves dead ones out."""
+    missing = sorted(set(ids) - {one.id for one in chosen})
+    states = overview.states(conn, missing) if missing else {}
+    for one in missing:
+        if one not in states:
+            raise NotFound("job", one)
+        if states[one] != "dead":
+            raise Conflict(f"{verb} job {one}", f"it is {states[one]}, not dead")
 
 
 def _confirm(session: Session, verb: str, chosen: Sequence[DeadId]) -> None:
-    action = f"{verb} {len(chosen):,} jobs"
+    action = f"{verb} {output.many(len(chosen), 'job')}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(action)
     output.console(err=True).print(_preview(verb, chosen))
     if not typer.confirm(f"{action.capitalize()}?", err=True):
-        raise Refused(action)
+        session.say("nothing changed")
+        raise typer.Exit(Refused.exit_code)
 
 
 def _preview(verb: str, chosen: Sequence[DeadId]) -> RenderableType:
@@ -224,7 +224,8 @@ def _preview(verb: str, chosen: Sequence[DeadId]) -> RenderableType:
         return Text(f"would {verb} nothing: no dead job matches")
     rows = [(output.count(many), task, queue) for (task, queue), many in counted.most_common(20)]
     return Group(
-        Text(f"would {verb} {len(chosen):,} jobs:"), output.table(">jobs", "task", "queue", rows=rows, flexible="task")
+        Text(f"would {verb} {output.many(len(chosen), 'job')}:"),
+        output.table(">jobs", "task", "queue", rows=rows, flexible="task"),
     )
 
 

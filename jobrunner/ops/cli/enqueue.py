@@ -62,7 +62,8 @@ def enqueue_job(
     with session.connect() as conn:
         known = overview.list_known_tasks(conn)
         if known and task not in known and not force:
-            raise UnknownTask(task, difflib.get_close_matches(task, known, 3))
+            near = difflib.get_close_matches(task, known, 3)
+            raise UnknownTask(task, near, force="--force")
         row = conn.execute(ENQUEUE, params).fetchone()
         assert row is not None
     session.show(lambda: {"id": str(row[0])}, lambda: Text(str(row[0])))
@@ -95,5 +96,6 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise ConfigError("--run-at", f"is not a time, got {text!r}; write it like 2030-01-31T09:00:00Z") from None
     if at.utcoffset() is None:
-        raise ConfigError("--run-at", f"needs a time zone, got {text!r}; write it like {text}Z or {text}+02:00")
+        told = at.isoformat()  # a date alone has become a time here
+        raise ConfigError("--run-at", f"needs a time zone, got {text!r}; write it like {told}Z or {told}+02:00")
     return at

@@ -137,7 +137,7 @@ def _refuse(found: dict[int, str], allowed: set[str], verb: str) -> None:
     """All or nothing: one id that cannot be changed stops the command before it changes any."""
     for one, state in found.items():
         if state not in allowed:
-            remedy = "; give it up with: dead discard" if verb == "cancel" and state == "dead" else ""
+            remedy = f"; give it up with: jobrunner dead discard {one}" if verb == "cancel" and state == "dead" else ""
             raise Conflict(f"{verb} job {one}", f"it is {state}{remedy}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from jobrunner.ops import shapes
 from jobrunner.ops.cli import output
 from jobrunner.store.rows import AttemptRow, JobDetail, JobRow
 
+_MODULES = re.compile(r"^(?:\w+\.)+(?=\w+(?::|$))")
 _CUT = 2000  # characters of arguments, headers and results, without --full
 
 
@@ -47,7 +49,7 @@ def dead_table(jobs: Sequence[JobRow], now: datetime) -> RenderableType:
                 job.queue,
                 str(job.attempt),
                 f"{output.rough(now - job.finished_at)} ago" if job.finished_at else "",
-                Text(job.error or job.reason or "", style="red"),
+                Text(_short(job.error or job.reason or ""), style="red"),
             )
             for job in jobs
         ),
@@ -64,12 +66,17 @@ def note(job: JobRow, now: datetime) -> Text:
         return Text(f"{percentage} {progress.message or ''}")
     if job.state == "scheduled":
         due = f"due in {output.rough(job.run_at - now)}" if job.run_at > now else "due now"
-        return Text(f"{due}{f', after: {job.error}' if job.failures and job.error else ''}")
+        return Text(f"{due}{f', after: {_short(job.error)}' if job.failures and job.error else ''}")
     if job.state == "running" and job.started_at:
         return Text(f"for {output.rough(now - job.started_at)}")
     if job.state == "dead":
-        return Text(job.error or job.reason or "", style="red")
+        return Text(_short(job.error or job.reason or ""), style="red")
     return Text(job.reason or (f"key {job.key}" if job.key else job.subject or ""), style="dim")
+
+
+def _short(error: str) -> str:
+    """An error for one line of a list: its class without the module, its text without line breaks."""
+    return " ".join(_MODULES.sub("", error, count=1).split())
 
 
 def detail(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, *, full: bool) -> RenderableType:
@@ -77,6 +84,7 @@ def detail(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, *, ful
     progress = job.progress(now)
     took = job.finished_at - job.started_at if job.finished_at and job.started_at else None
     due = "due" if job.state in ("scheduled", "ready", "blocked") else "was due"
+    crashes = output.many(job.crashes, "crash")
     parts: list[RenderableType] = [
         Text.assemble((f"job {job.id}  ", "bold"), (job.task, "bold"), "  ", output.state(job.state, job.blocked_on)),
         Text(job.why, style="italic"),
@@ -88,7 +96,7 @@ def detail(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, *, ful
                 ("queue", f"{job.queue}, priority {job.priority}, version {job.version}"),
                 (
                     "tries",
-                    f"{job.attempt} started, {job.failures} of {job.max_attempts} failures, {job.crashes} crashes",
+                    f"{job.attempt} started, {job.failures} of {output.many(job.max_attempts, 'failure')}, {crashes}",
                 ),
                 ("created", output.moment(job.created_at, now)),
                 (due, output.moment(job.run_at, now)),

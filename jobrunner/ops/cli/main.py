@@ -28,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A Postgres-only outbox and job runner.",
-    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 conflict, 6 database unavailable, 7 refused.",
+    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 conflict, 6 database unavailable, 7 refused, "
+    "130 Ctrl-C, 143 SIGTERM.",
 )
 for part in (run, enqueue, status, queues, trace, sql, demo):
     app.registered_commands += part.top.registered_commands
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     try:
         with _terminable():
-            code = get_command(app).main(args=args, prog_name="jobrunner", standalone_mode=False)
+            code = _whole().main(args=args, prog_name="jobrunner", standalone_mode=False)
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
@@ -58,6 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _explain(error, debug=debug)
+
+
+def _whole() -> Any:
+    whole = get_command(app)
+    _hide_types_of_flags(whole, None)
+    return whole
+
+
+def _hide_types_of_flags(command: Any, above: typer.Context | None) -> None:
+    """A flag takes no value, and Typer would show one in its help: <bool>."""
+    context = typer.Context(command, above, **command.context_settings)  # the option of help is made from it, once
+    for option in command.get_params(context):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _hide_types_of_flags(inner, context)
 
 
 def _explain(error: Exception, *, debug: bool) -> int:

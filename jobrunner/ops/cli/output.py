@@ -94,6 +94,12 @@ def count(value: int, style: str = "") -> Text:
     return Text(f"{value:,}", style=style if value else "dim")
 
 
+def many(number: int, thing: str) -> str:
+    """So many of a thing: "1 job", "1,200 jobs", "2 crashes"."""
+    plural = f"{thing}{'es' if thing.endswith('sh') else 's'}"
+    return f"{number:,} {thing if number == 1 else plural}"
+
+
 def rough(length: timedelta | None) -> str:
     """*length* as a person says it, in its two largest units: "3m 20s", "2d 4h", "120ms"."""
     if length is None:

@@ -80,13 +80,20 @@ def queue_table(queues: list[QueueRow]) -> RenderableType:
                 output.count(queue.dead, "bold red"),
                 output.rough(queue.oldest_ready),
                 output.count(queue.runners),
-                Text(f"paused by {queue.paused_by}", style="yellow") if queue.paused_at else queue.description or "",
+                _note(queue),
             )
             for queue in queues
         ),
         flexible="note",
         empty="no queues yet",
     )  # fmt: skip
+
+
+def _note(queue: QueueRow) -> Text:
+    if queue.paused_at is None:
+        return Text(queue.description or "")
+    reason = f": {queue.pause_reason}" if queue.pause_reason else ""
+    return Text(f"paused by {queue.paused_by}{reason}", style="yellow")
 
 
 def runner_table(runners: list[RunnerRow]) -> RenderableType:

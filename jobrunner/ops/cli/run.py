@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,8 +13,12 @@ from rich.text import Text
 
 from jobrunner.errors import ConfigError, JobrunnerError
 from jobrunner.ops import logs
+from jobrunner.ops.cli import output
 from jobrunner.ops.cli.session import Session, command
-from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check, installed_version, migrate
+from jobrunner.policy.durations import duration
+from jobrunner.policy.models import Job
+from jobrunner.store.failures import told_plainly
+from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check_known, installed_version, migrate
 
 if TYPE_CHECKING:
     from jobrunner.worker.app import App
@@ -38,8 +42,8 @@ def migrate_schema(
     with session.connect(migrated=False) as conn:
         if dry_run:
             before = installed_version(conn)
-            if before is not None and before > SCHEMA_VERSION:
-                check(before)
+            if before is not None:
+                check_known(before)
             found = Migrated(before, SCHEMA_VERSION)
         else:
             found = migrate(conn)
@@ -86,15 +90,24 @@ def run_app(
 
     A signal stops it gracefully: running jobs get the grace to end. A second one hands them back at once.
     """
-    from jobrunner.worker.runner import Runner  # slow to import, and only this command needs it
+    from jobrunner.worker.link import Broken  # slow to import, and only this command needs it
+    from jobrunner.worker.runner import Runner
 
     logs.configure("error" if session.quiet and log_level in ("info", "warning") else log_level, log_format)
+    waits = {
+        name: duration(text, what=f"--{name}") for name, text in (("lease", lease), ("poll", poll), ("grace", grace))
+    }
+    for name in queue or ():
+        Job("x.x", queue=name)  # a name that no queue can have is refused here
     found = load_app(where)
-    with session.server() as dsn:
-        runner = Runner(found, dsn, queues=queue or None, slots=slots, lease=lease, poll=poll, grace=grace)
-        told = f"runs {', '.join(found.tasks)} with {slots} slots; Ctrl-C stops it"
+    with session.server() as dsn, told_plainly(dsn):
+        runner = Runner(found, dsn, queues=queue or None, slots=slots, **waits)
+        told = f"runs {', '.join(found.tasks)} with {output.many(slots, 'slot')}; Ctrl-C stops it"
         runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
-        asyncio.run(runner.run())
+        try:
+            asyncio.run(runner.run())
+        except Broken as error:  # its cause says more: what the server answered
+            raise (error.__cause__ or error) from None
 
 
 def load_app(where: str) -> App:
@@ -108,6 +121,10 @@ def load_app(where: str) -> App:
     name, colon, attribute = where.partition(":")
     if not name or (colon and not attribute):
         raise ConfigError("APP", f"must be package.module:attribute, got {where!r}")
+    if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
+        dotted = ".".join(part for part in PurePath(name.removesuffix(".py")).parts if part.isidentifier())
+        told = f"{dotted or 'package.module'}:{attribute or 'app'}"
+        raise ConfigError("APP", f"is written with dots, as import has it, and without .py: {told}; got {where!r}")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     module = _imported(name)

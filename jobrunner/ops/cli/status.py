@@ -33,12 +33,12 @@ def show_status(session: Session) -> None:
     """
     with session.connect() as conn:
         queues, runners = overview.list_queues(conn), overview.list_runners(conn)
-        recent, parked, now = (
+        recent, unknown, now = (
             overview.recent(conn, minutes=MINUTES),
-            overview.list_parked_tasks(conn),
+            overview.list_unknown_tasks(conn),
             overview.clock(conn),
         )
-    found = attention.findings(queues, runners, recent, parked)
+    found = attention.findings(queues, runners, recent, unknown)
     shape = shapes.overview_shape(now, queues, runners, recent, MINUTES, found)
     session.show(lambda: shape, lambda: Group(_summary(shape), Text(), queue_table(queues), *_attention(found)))
 
