@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -195,9 +196,43 @@ def test_a_wrong_option_is_one_sentence(
     assert err.startswith("error: ") and sentence in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("least", [0, 2_000])
+def test_a_signal_ends_the_demo_at_once_with_its_code(
+    demo: Demo, dsn: str, conn: Connection, number: signal.Signals, least: int
+) -> None:
+    """The first instant is while the rows are made, the second while chunks store them."""
+    conn.execute(imports.SCHEMA)
+
+    def begun() -> bool:
+        query = (
+            "select exists (select 1 from reviews.chunks having sum(passed) >= %s)"
+            if least
+            else "select exists (select 1 from jobrunner.jobs where state = 'running' and %s = 0)"
+        )
+        return conn.execute(query, [least]).fetchone() == (True,)
+
+    process = demo("--rows", 300_000, "--dsn", dsn, "--json")
+    wait_until(begun, 20, "the instant of the signal")
+    process.send_signal(number)
+    code, out, err = ends(process, 10)
+
+    assert (code, out) == (128 + number, "")
+    assert "the same command goes on" in err
+    assert "Traceback" not in err and "rollback" not in err and "rolling back" not in err
+
+
+def test_errors_that_cannot_be_written_are_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "reviews", "--rows", "5", "--errors", str(tmp_path / "no" / "bad.jsonl")]) == 2
+
+    assert capsys.readouterr().err == f"error: --errors cannot be written: there is no directory {tmp_path / 'no'}\n"
+
+
 def test_every_option_is_in_the_document() -> None:
     text = (Path(__file__).parents[2] / "docs" / "demo-reviews.md").read_text()
-    options = {"input", "rows", "seed", "dsn", "provider", "slots", "errors", "json"}
+    options = {"input", "rows", "seed", "dsn", "provider", "slots", "errors", "json", "quiet"}
 
     assert set(inspect.signature(command).parameters) == options
     assert [option for option in options if f"| `--{option}" not in text] == []

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from jobrunner.policy.progress import Progress
 
-_NUMBERS = 40  # line numbers listed of each kind of bad line
+_NUMBERS = 10  # line numbers listed of each kind of bad line
 _FIRST = 3  # of each kind told in full
 _TALK = timedelta(seconds=3)  # between two lines where there is no terminal
 
@@ -165,7 +165,7 @@ def show_groups(out: Console, found: list[Group], complete: Path | None) -> None
     """Bad lines by kind: how many, where, and the first of each."""
     for group in found:
         more = group.count - len(group.lines)
-        numbers = ", ".join(map(str, group.lines)) + (f" and {more:,} more" if more else "")
+        numbers = ", ".join(map(str, group.lines)) + (f" … and {more:,} more" if more else "")
         lines = "line" if group.count == 1 else "lines"
         out.print(Text.assemble("\n", (group.kind, "bold red"), f": {group.count:,} {lines}: {numbers}"))
         width = len(str(group.first[-1][0]))
@@ -176,7 +176,7 @@ def show_groups(out: Console, found: list[Group], complete: Path | None) -> None
     if complete is not None:
         out.print(f"\nAll bad lines: {complete}")
     elif any(group.count > len(group.first) for group in found):
-        out.print("\n--errors FILE writes all of them.", style="dim")
+        out.print("\n--errors FILE writes all.", style="dim")
 
 
 class Show(Protocol):
@@ -186,18 +186,23 @@ class Show(Protocol):
 
 
 @contextmanager
-def live(title: str) -> Iterator[Show]:
+def live(title: str, *, quiet: bool = False) -> Iterator[Show]:
     """A bar on stderr when that is a terminal, else a line every three seconds."""
     err = console(err=True)
+    if quiet:
+        yield lambda now: None
+        return
     if not err.is_terminal:
         yield _talker(err)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    bar = 20 if err.width >= 100 else 10
+    room = err.width - len(title) - bar - 2
+    columns = (TextColumn("{task.description}"), BarColumn(bar), TextColumn("{task.fields[told]}"))
     with Bars(*columns, console=err, transient=True) as bars:
         task = bars.add_task(title, total=None, told="")
 
         def show(now: Progress) -> None:
-            bars.update(task, total=now.total, completed=now.processed, told=describe(now))
+            bars.update(task, total=now.total, completed=now.processed, told=describe(now, room))
 
         yield show
 
@@ -214,18 +219,21 @@ def _talker(err: Console) -> Show:
     return show
 
 
-def describe(now: Progress) -> str:
-    """The progress in one line."""
+def describe(now: Progress, room: int = 1000) -> str:
+    """The progress in one line of at most *room* characters: words at its end, and failed lines, are left out for that."""
     parts = []
     if now.percentage is not None:
-        parts.append(f"{now.percentage:.1f} %, {now.processed:,} of {now.total:,} lines")
-        if now.failed:
+        parts.append(f"{now.percentage:.1f} %, {now.processed:,} of {now.total:,}{' lines' if room > 100 else ''}")
+        if now.failed and room > 100:
             parts.append(f"{now.failed:,} failed")
         if now.rate:
             parts.append(f"{now.rate:,.0f}/s")
         if now.estimated_completion is not None:
             left = max(now.estimated_completion - datetime.now(UTC), timedelta(0))
-            parts.append(f"{timedelta(seconds=round(left.total_seconds()))} left")
+            if left >= timedelta(seconds=1):
+                parts.append(f"{timedelta(seconds=round(left.total_seconds()))} left")
     if now.message:
         parts.append(now.message)
-    return ", ".join(parts)
+    while len(parts) > 1 and len(", ".join(parts)) > room:
+        parts.pop()
+    return ", ".join(parts)[: max(room, 0)]

@@ -85,6 +85,8 @@ def examine(location: str) -> Source:
         InputError: what is wrong with it and what to do.
     """
     if not _is_address(location):
+        if "://" in location:
+            raise InputError(shown(location), "only http and https addresses can be fetched; save it to a file first")
         location = str(_regular_file(location))
     with _open(location) as (file, fingerprint):
         packed = _is_packed(file)

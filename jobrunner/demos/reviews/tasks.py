@@ -93,7 +93,7 @@ async def _watch(ctx: Context, this: imports.Import) -> Snooze | Reject | None:
         async with ctx.transaction(final=False) as tx:
             now = await imports.totals(tx, this.id)
         done = now.finished_chunks == now.chunks
-        message = "done" if done else f"{now.finished_chunks} of {now.chunks} chunks done"
+        message = "done" if done else f"{now.finished_chunks} of {now.chunks} chunks"
         ctx.progress(now.passed, total=now.submitted, failed=now.failed, message=message)
         if done:
             async with ctx.transaction() as tx:

@@ -54,5 +54,5 @@ def _given_before(ctx: typer.Context) -> list[str]:
     given = ctx.find_root().obj or {}
     if given.get("embedded") is not None:
         raise ConfigError("--embedded", "is not for demos: without --dsn they start a temporary server themselves")
-    words = ["--json"] if given.get("json") else []
+    words = [f"--{flag}" for flag in ("json", "quiet") if given.get(flag)]
     return [*words, "--dsn", given["dsn"]] if given.get("dsn") else words
