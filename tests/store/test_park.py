@@ -82,6 +82,5 @@ def test_a_claim_reads_nothing_of_parked_jobs_in_front(conn: Connection) -> None
     _parked_in_front(conn, 50_000)
 
 
-@pytest.mark.slow
 def test_a_claim_reads_nothing_of_a_million_parked_jobs_in_front(conn: Connection) -> None:
     _parked_in_front(conn, 1_000_000)
