@@ -42,10 +42,6 @@ class Executor:
     ) -> None:
         self._tasks, self._threads, self._telemetry = tasks, threads, telemetry
 
-    def task(self, name: str) -> Task[Any, Any]:
-        """The task of that name; a claim takes only those that are known."""
-        return self._tasks[name]
-
     async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome | None], None]) -> None:
         """Run *job* and call *settle* with its outcome, once; returns when the handler has returned.
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import psycopg
 
 from jobrunner.policy.lifecycle import Settlement, State
-from jobrunner.policy.models import Claimed, encode
+from jobrunner.policy.models import Claimed
 from jobrunner.policy.sqlstate import Trouble
 from jobrunner.store import jobs
 from jobrunner.telemetry import Telemetry, log
@@ -268,7 +268,7 @@ def _row(settlement: Settlement) -> dict[str, Any]:
     if settlement.delay is not None:
         row["delay"] = settlement.delay.total_seconds()
     if settlement.result is not None:
-        row["result"] = json.loads(encode({"r": settlement.result}, "", root="result"))["r"]
+        row["result"] = settlement.result  # the executor has seen that it can be stored
     if error is not None:
         first_line = error.message.partition("\n")[0][:1000]
         row |= {
