@@ -12,8 +12,15 @@
 | jobs.stale            | jobs               | ids                      | settlements were refused: another attempt has the job    |
 | jobs.rescued          | jobs               |                          | jobs of dead runners were given back                     |
 | jobs.parked           | jobs               | queue                    | jobs of unknown tasks were put out of the way            |
-| job.failed            |                    | job, task, error         | a handler raised                                         |
-| job.late_error        |                    | job, task, error         | a handler raised after its job was finished in place     |
+| job.failed            |                    | job, task, error, context| a handler raised                                         |
+| job.timed_out         |                    | the same                 | a handler was still running at its timeout               |
+| job.invalid           |                    | the same                 | arguments, or an event, do not fit the code              |
+| job.late_error        |                    | the same                 | a handler raised after its job was finished in place     |
+| events.sequenced      | events             |                          | one step from the outbox into the log                    |
+| events.delivered      | deliveries         |                          | of such a step                                           |
+| events.replayed       | deliveries         |                          | of one step of a walk over the log                       |
+| subscription.differs  |                    | subscription,            | the code declares it differently; it stays as it is      |
+|                       |                    | differences              |                                                          |
 | listener.up, .down    |                    | reason                   | notifications arrive, or do not (polling goes on)        |
 | loop.failed           |                    | loop, error              | a background step failed; it is tried again              |
 """
@@ -41,6 +48,10 @@ class Telemetry:
     def attach(self, observer: Observer) -> None:
         """Call *observer* at every event from now on."""
         self._observers.append(observer)
+
+    def detach(self, observer: Observer) -> None:
+        """Call *observer* no more."""
+        self._observers.remove(observer)
 
     def emit(self, event: str, n: int = 1, **facts: Any) -> None:
         """Count *event* and tell the observers; one that raises is logged and goes on being told."""

@@ -10,6 +10,10 @@
 --   unique_keys ...... who holds a unique key, until the start or the finish of its job
 --   narrow side tables, written only by the jobs that use them: job_links (subject, causes), job_progress,
 --   job_results, cancel_requests
+--   outbox ........... events that were published and are not in the log yet; normally none
+--   events ........... the log: one row an event at a dense position, one partition a day (UTC); log_base: where dropped days ended
+--   subscriptions .... who gets which events; cursors: how far a stream has read; replays: walks over the log for one of them
+--   inbox, sagas ..... messages from outside that were taken; processes over several events
 --   settings, audit .. versions and retention; what people changed, who and when
 --
 -- THE STATES OF A JOB                     (the same machine: jobrunner/policy/lifecycle.py)
@@ -239,6 +243,7 @@ create table jobrunner.job_links (
     group_id       bigint,
     correlation_id uuid,                         -- one for the whole tree that a fact caused
     cause_event    uuid,
+    xact           bigint default (pg_current_xact_id()::text::bigint),  -- who wrote together; means nothing after a restore
     subject        text collate "C",             -- what it is about: order:42
     constraint job_links_pkey primary key (job_id)
 );
@@ -273,6 +278,166 @@ create table jobrunner.cancel_requests (
     constraint cancel_requests_pkey primary key (job_id)
 );
 
+-- --------------------------------------------------------------------------------------------------------- events
+-- What publishers leave, in their own transactions; normally empty. id is a stamp: a transaction that published a key after
+-- another had committed has the larger one.
+create table jobrunner.outbox (
+    id             bigint      not null default jobrunner.stamp(),
+    xact           bigint      not null default (pg_current_xact_id()::text::bigint),  -- who wrote together; means nothing after a restore
+    occurred_at    timestamptz not null default clock_timestamp(),
+    event_id       uuid        not null,
+    correlation_id uuid,                         -- the tree of causes it belongs to; null: it begins one, under its own event_id
+    cause_event    uuid,                         -- the event whose handler published it
+    cause_job_id   bigint,                       -- the job whose handler published it
+    version        smallint    not null,
+    type           text collate "C" not null,
+    source         text        not null,
+    subject        text collate "C",
+    key            text collate "C",
+    data           jsonb       not null,
+    headers        jsonb       not null,
+    constraint outbox_pkey primary key (id)      -- sequence_v1
+) with (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 100000
+);
+
+-- The log: append only, written by the sequencer alone. position is dense and grows with recorded_at; a partition a UTC day,
+-- events_pYYYYMMDD, made ahead like those of finished_jobs and dropped when it is old and nobody needs it.
+create table jobrunner.events (
+    position       bigint      not null,
+    recorded_at    timestamptz not null,
+    xact           bigint      not null,
+    occurred_at    timestamptz not null,
+    event_id       uuid        not null,
+    correlation_id uuid,
+    cause_event    uuid,
+    cause_job_id   bigint,
+    version        smallint    not null,
+    type           text collate "C" not null,
+    source         text        not null,
+    subject        text collate "C",
+    key            text collate "C",
+    data           jsonb       not null,
+    headers        jsonb       not null,
+    constraint events_pkey primary key (position, recorded_at)                                   -- log_head, deliver_v1, load_deliveries
+) partition by range (recorded_at);
+create index events_event_id on jobrunner.events (event_id);                                     -- trace, one event
+create index events_correlation on jobrunner.events (correlation_id) where correlation_id is not null;       -- trace
+create index events_subject on jobrunner.events (subject, position) where subject is not null;   -- trace, lists
+create index events_key on jobrunner.events (key, position) where key is not null;               -- the history of one entity
+create index events_type on jobrunner.events (type, version, position);                          -- v_event_type, lists
+
+-- Where the log stood when partitions were dropped: positions never begin anew.
+create table jobrunner.log_base (
+    position    bigint      not null,
+    recorded_at timestamptz not null,
+    dropped_at  timestamptz not null default clock_timestamp(),
+    constraint log_base_pkey primary key (position)
+);
+
+-- Who gets which events. A row is made by the first runner whose code has it and changed by people only (subs apply, op_*).
+-- Deliveries are made of what is recorded while it is live; what lies before comes by a row of replays.
+create table jobrunner.subscriptions (
+    name         text collate "C" not null,      -- also the task of its deliveries
+    app          text        not null,
+    mode         text        not null default 'queue',
+    types        text[]      not null,           -- patterns: order.paid, order.*, #
+    pattern      text        not null,           -- the same as one regular expression, by topic_pattern
+    match        jsonb,                          -- headers must contain this
+    queue        text        not null,
+    priority     smallint    not null default 0,
+    max_attempts integer     not null default 10,
+    retry        jsonb       not null default '{}',
+    ordered      boolean     not null default false,
+    on_dead      text        not null default 'skip',
+    replay       boolean     not null default true,          -- whether its handler takes replays
+    on_lag       text        not null default 'hold',        -- what retention does when it still needs an old day
+    state        text        not null default 'live',
+    live_from    bigint      not null,           -- what lies behind this position is delivered as it is recorded
+    paused_at    timestamptz,
+    paused_by    text,
+    pause_reason text,
+    created_at   timestamptz not null default clock_timestamp(),
+    constraint subscriptions_pkey primary key (name),
+    constraint subscriptions_mode check (mode in ('queue', 'stream')),
+    constraint subscriptions_on_dead check (on_dead in ('skip', 'block_key', 'pause')),
+    constraint subscriptions_on_lag check (on_lag in ('hold', 'release')),
+    constraint subscriptions_state check (state in ('live', 'catching_up')),
+    constraint subscriptions_block_key check (on_dead <> 'block_key' or ordered)
+);
+
+-- How far a stream subscription has read. Apart from its row, because every batch writes it and the sequencer reads that.
+create table jobrunner.cursors (
+    subscription text collate "C" not null references jobrunner.subscriptions (name) on delete cascade,
+    position     bigint      not null,
+    skips        bigint[]    not null default '{}',          -- positions behind it that a person lets it pass over
+    moved_at     timestamptz not null default clock_timestamp(),
+    constraint cursors_pkey primary key (subscription)
+) with (fillfactor = 50);
+
+-- Walks over the log for one subscription: what lies before a new one (backfill; catch_up when it is ordered, and then it goes
+-- on until it meets the present), and what a person asked for again (replay; rewind when it is ordered).
+create table jobrunner.replays (
+    id           bigint      not null generated always as identity,
+    subscription text collate "C" not null,
+    kind         text        not null,
+    from_after   bigint      not null,           -- from the position behind this one
+    upto         bigint      not null,           -- where it ends; of catch_up and rewind: where the present was when it began
+    at_position  bigint      not null,           -- how far it is
+    pattern      text,                           -- only these types
+    types        text[],
+    key          text,                           -- only this key
+    rate         double precision,               -- deliveries a second, at the most
+    delivered    bigint      not null default 0,
+    state        text        not null default 'running',
+    actor        text        not null,
+    reason       text,
+    created_at   timestamptz not null default clock_timestamp(),
+    moved_at     timestamptz not null default clock_timestamp(),
+    finished_at  timestamptz,
+    constraint replays_pkey primary key (id),
+    constraint replays_kind check (kind in ('backfill', 'catch_up', 'replay', 'rewind')),
+    constraint replays_state check (state in ('running', 'done', 'cancelled')),
+    constraint replays_rate check (rate > 0),
+    constraint replays_finished_at check ((finished_at is not null) = (state <> 'running'))
+) with (fillfactor = 50);
+create index replays_running on jobrunner.replays (subscription) where state = 'running';
+
+-- Messages from outside that were taken already, so that a second delivery of one does nothing.
+create table jobrunner.inbox (
+    consumer    text collate "C" not null,
+    message_id  text collate "C" not null,
+    received_at timestamptz not null default clock_timestamp(),
+    expires_at  timestamptz not null,
+    constraint inbox_pkey primary key (consumer, message_id)
+);
+create index inbox_expires on jobrunner.inbox (expires_at);
+
+-- One row a running process over several events: its state, and what would undo what it has done so far.
+create table jobrunner.sagas (
+    name           text collate "C" not null,    -- the subscription that feeds it
+    key            text collate "C" not null,
+    version        integer     not null default 1,           -- +1 by each step: a timeout of an older one is dropped
+    status         text        not null default 'running',
+    state          jsonb       not null,
+    compensation   jsonb       not null default '[]',        -- jobs; the last one undoes the latest step
+    reason         text,
+    timeout_at     timestamptz,
+    correlation_id uuid,
+    created_at     timestamptz not null default clock_timestamp(),
+    updated_at     timestamptz not null default clock_timestamp(),
+    finished_at    timestamptz,
+    constraint sagas_pkey primary key (name, key),
+    constraint sagas_status check (status in ('running', 'completed', 'compensating', 'compensated')),
+    constraint sagas_finished_at check ((finished_at is not null) = (status in ('completed', 'compensated')))
+) with (fillfactor = 70);
+create index sagas_open on jobrunner.sagas (status, updated_at) where finished_at is null;
+create index sagas_finished on jobrunner.sagas (finished_at) where finished_at is not null;
+
 -- ------------------------------------------------------------------------------------------- settings and audit
 create table jobrunner.settings (
     name  text  not null,
@@ -281,9 +446,11 @@ create table jobrunner.settings (
 );
 insert into jobrunner.settings (name, value)
 values
-    ('schema_version', '1'),
+    ('schema_version', '2'),
     ('retention_finished', '"7 days"'),
     ('retention_dead', '"90 days"'),
+    ('retention_events', '"14 days"'),
+    ('retention_sagas', '"30 days"'),
     ('retention_audit', '"365 days"');
 
 create table jobrunner.audit (
@@ -333,3 +500,294 @@ select
         else 'alive'
     end as state
 from jobrunner.runners r;
+
+-- Where the log stands: its last position and when that was recorded; 0 before the first event. log_head is the same for functions.
+create view jobrunner.v_log_head as
+select x.position, x.recorded_at
+from (
+    (select e.position, e.recorded_at from jobrunner.events e order by e.position desc limit 1)
+    union all
+    (select b.position, b.recorded_at from jobrunner.log_base b order by b.position desc limit 1)
+    union all
+    select 0, null
+) x
+order by x.position desc
+limit 1;
+
+-- What publishers left and nobody has moved into the log yet; normally nothing. When oldest_age grows, no runner moves events.
+create view jobrunner.v_outbox as
+select
+    o.pending,
+    case when o.oldest_at is not null then greatest(now() - o.oldest_at, interval '0') end as oldest_age,
+    o.oldest_id,
+    h.position as head_position,
+    h.recorded_at as head_recorded_at
+from (
+    select count(*) as pending, min(x.occurred_at) as oldest_at, min(x.id) as oldest_id
+    from jobrunner.outbox x
+) o
+cross join jobrunner.v_log_head h;
+
+-- The log without payloads, one row an event. Ask by position, event_id, key, subject, correlation_id or type: each has an index.
+create view jobrunner.v_event as
+select
+    e.position, e.recorded_at, e.occurred_at, e.type, e.version, e.source, e.subject, e.key, e.event_id,
+    e.correlation_id,                                                -- null: it began a tree, under its own event_id
+    e.cause_event, e.cause_job_id, pg_column_size(e.data) as bytes
+from jobrunner.events e;
+
+-- What is published, and who listens: no subscription means nobody. Jumps from type to type in
+-- its index; reads the last 24 hours of the log once, to count them.
+create view jobrunner.v_event_type as
+with recursive kinds as (
+    (
+        select e.type, e.version
+        from jobrunner.events e
+        order by e.type, e.version
+        limit 1
+    )
+    union all
+    select n.type, n.version
+    from kinds k
+    cross join lateral (
+        select e.type, e.version
+        from jobrunner.events e
+        where (e.type, e.version) > (k.type, k.version)
+        order by e.type, e.version
+        limit 1
+    ) n
+),
+day as materialized (
+    select e.type, e.version, count(*) as n
+    from jobrunner.events e
+    where e.recorded_at > now() - interval '24 hours'
+    group by e.type, e.version
+)
+select
+    k.type, k.version, f.position as first_position, l.position as last_position, l.recorded_at as last_at,
+    coalesce(d.n, 0) as n_24h,
+    array(
+        select s.name
+        from jobrunner.subscriptions s
+        where '.' || k.type ~ s.pattern
+        order by s.name
+    ) as subscriptions
+from kinds k
+left join day d on d.type = k.type and d.version = k.version
+cross join lateral (
+    select e.position
+    from jobrunner.events e
+    where e.type = k.type
+        and e.version = k.version
+    order by e.position
+    limit 1
+) f
+cross join lateral (
+    select e.position, e.recorded_at
+    from jobrunner.events e
+    where e.type = k.type
+        and e.version = k.version
+    order by e.position desc
+    limit 1
+) l;
+
+-- Every subscription with its deliveries by state, and how far it is behind. lag_events: of a queue its open deliveries that wait or
+-- run, and while it catches up what its walk has before it; of a stream how far the cursor is behind the head (0 when no job of it
+-- is open: then it has read all that it wants). lag: for how long the oldest of them has waited. Reads all of jobs once.
+create view jobrunner.v_subscription as
+with deliveries as materialized (
+    select
+        j.task,
+        count(*) filter (where j.state = 'ready') as ready,
+        count(*) filter (where j.state = 'scheduled' and j.failures = 0) as scheduled,
+        count(*) filter (where j.state = 'scheduled' and j.failures > 0) as retrying,
+        count(*) filter (where j.state = 'blocked') as blocked,
+        count(*) filter (where j.state = 'running') as running,
+        count(*) filter (where j.state = 'dead') as dead,
+        count(*) filter (where j.state = 'dead' and j.holds_key and j.key <> j.task) as blocked_keys,
+        min(j.created_at) filter (where j.finished_at is null) as oldest_at
+    from jobrunner.jobs j
+    where j.task in (select s.name from jobrunner.subscriptions s)
+    group by j.task
+),
+walks as materialized (
+    select r.subscription, min(r.at_position) filter (where r.kind in ('catch_up', 'rewind')) as at_position
+    from jobrunner.replays r
+    where r.state = 'running'
+    group by r.subscription
+)
+select
+    s.name, s.app, s.mode, s.types, s.queue, s.ordered, s.on_dead, s.state, s.paused_at, s.paused_by, s.pause_reason, s.live_from,
+    c.position as cursor_position,
+    h.position as head,
+    case
+        when s.mode = 'queue'
+            then coalesce(d.ready + d.scheduled + d.retrying + d.blocked + d.running, 0) + coalesce(b.catching_up, 0)
+        else coalesce(b.unread, 0)
+    end as lag_events,
+    case when o.oldest_at is not null then greatest(now() - o.oldest_at, interval '0') end as lag,
+    coalesce(d.ready, 0) as ready,
+    coalesce(d.scheduled, 0) as scheduled,
+    coalesce(d.retrying, 0) as retrying,
+    coalesce(d.blocked, 0) as blocked,
+    coalesce(d.running, 0) as running,
+    coalesce(d.dead, 0) as dead,
+    coalesce(d.blocked_keys, 0) as blocked_keys,
+    w.subscription is not null as replaying
+from jobrunner.subscriptions s
+cross join jobrunner.v_log_head h
+left join jobrunner.cursors c on c.subscription = s.name
+left join deliveries d on d.task = s.name
+left join walks w on w.subscription = s.name
+cross join lateral (
+    select
+        case when s.state = 'catching_up' then greatest(h.position - w.at_position, 0) end as catching_up,
+        case
+            when s.mode = 'stream' and (s.paused_at is not null or d.task is not null) then greatest(h.position - c.position, 0)
+        end as unread
+) b
+cross join lateral (
+    select case
+        when s.mode = 'queue' then least(
+            d.oldest_at,
+            case when b.catching_up > 0 then (
+                select e.recorded_at
+                from jobrunner.events e
+                where e.position > w.at_position
+                order by e.position
+                limit 1
+            ) end
+        )
+        when b.unread > 0 then coalesce(         -- the first that it wants, if that is among the next thousand
+            (
+                select min(n.recorded_at)
+                from (
+                    select e.recorded_at, e.type
+                    from jobrunner.events e
+                    where e.position > c.position
+                    order by e.position
+                    limit 1000
+                ) n
+                where '.' || n.type ~ s.pattern
+            ),
+            d.oldest_at
+        )
+    end as oldest_at
+) o;
+
+-- Open deliveries, the dead ones among them. replay is the walk that delivers an event again. Order by job_id to see the oldest cheaply.
+create view jobrunner.v_delivery_open as
+select
+    j.task as subscription, j.id as job_id, p.position, e.type as event_type, e.key, j.state, j.blocked_on, j.attempt, j.failures,
+    j.run_at, (j.headers ->> 'replay')::bigint as replay, j.error
+from jobrunner.jobs j
+join jobrunner.subscriptions s on s.name = j.task
+cross join lateral (
+    select (j.args ->> 'position')::bigint as position, (j.args ->> 'recorded_at')::timestamptz as recorded_at
+) p
+left join lateral (
+    select x.type, x.key
+    from jobrunner.events x
+    where x.position = p.position
+        and x.recorded_at = p.recorded_at
+    limit 1                                      -- keeps it a look at one row of the log for each delivery
+) e on true
+where j.args ? 'position'
+    and j.state in ('scheduled', 'ready', 'blocked', 'running', 'dead');
+
+-- Keys of ordered subscriptions that a dead delivery blocks: what died, since when, and how many wait behind it.
+create view jobrunner.v_key_blocked as
+select
+    j.task as subscription, substr(j.key, length(j.task) + 2) as key, j.id as job_id, (j.args ->> 'position')::bigint as position,
+    j.finished_at as since, j.reason, j.error,
+    (
+        select count(*)
+        from jobrunner.jobs w
+        where w.key = j.key
+            and w.blocked_on = 'key'
+    ) as waiting
+from jobrunner.jobs j
+join jobrunner.subscriptions s on s.name = j.task
+where j.state = 'dead'
+    and j.finished_at is not null
+    and j.holds_key
+    and j.key <> j.task;
+
+-- Walks over the log, by what they were asked for and how far they are. total and processed are positions of the log, failed the
+-- dead deliveries of a replay or rewind; a walk that must meet the present has the head before it.
+create view jobrunner.v_replay as
+select
+    r.id, r.subscription, r.kind, r.state, p.total, p.processed,
+    (
+        select count(*)
+        from jobrunner.jobs j
+        where j.state = 'dead'
+            and j.finished_at is not null
+            and j.task = r.subscription
+            and j.headers @> jsonb_build_object('replay', r.id)
+    ) as failed,
+    case
+        when p.total <= 0 then null
+        when p.processed >= p.total then 100
+        else least(99.9, round(100.0 * p.processed / p.total, 1))
+    end as percentage,
+    round(p.rate, 2) as rate,
+    case
+        when r.state = 'running' and p.rate > 0 and p.processed < p.total
+            then now() + least((p.total - p.processed) / p.rate, 1e9) * interval '1 second'
+    end as estimated_completion,
+    case
+        when r.state = 'running' and s.paused_at is not null then 'waits: the subscription is paused'
+        else format('%s deliver%s made', r.delivered, case when r.delivered = 1 then 'y' else 'ies' end)
+    end as message,
+    r.from_after, r.upto, r.at_position, r.types, r.key, r.rate as max_rate, r.delivered, r.actor, r.reason, r.created_at, r.moved_at,
+    r.finished_at
+from jobrunner.replays r
+left join jobrunner.subscriptions s on s.name = r.subscription
+cross join jobrunner.v_log_head h
+cross join lateral (
+    select
+        x.total,
+        x.processed,
+        x.processed / nullif(extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.created_at), 0)::numeric as rate
+    from (
+        select
+            greatest(r.upto, r.at_position, case when r.state = 'running' and r.kind in ('catch_up', 'rewind') then h.position end)
+                - r.from_after as total,
+            r.at_position - r.from_after as processed
+    ) x
+) p;
+
+-- Running processes over several events, without their state. status is what is stored, or stuck (its timeout is a minute overdue, or
+-- a delivery or timeout of it is dead), or needs_attention (it compensates, and one of the jobs for that is dead).
+create view jobrunner.v_saga as
+select
+    g.name, g.key,
+    case
+        when g.finished_at is not null then g.status
+        when g.status = 'compensating' and u.job_id is not null then 'needs_attention'
+        when d.job_id is not null or g.timeout_at < now() - interval '1 minute' then 'stuck'
+        else g.status
+    end as status,
+    case when g.finished_at is null then coalesce(u.job_id, d.job_id) end as dead_job_id,
+    jsonb_array_length(g.compensation) as compensations,
+    g.version, g.reason, g.timeout_at, g.correlation_id, g.created_at, g.updated_at, g.finished_at
+from jobrunner.sagas g
+left join lateral (
+    select j.id as job_id
+    from jobrunner.jobs j
+    where g.finished_at is null
+        and j.key = g.name || ' ' || g.key
+        and j.holds_key
+        and j.state = 'dead'
+    limit 1
+) d on true
+left join lateral (
+    select j.id as job_id
+    from jobrunner.jobs j
+    where g.status = 'compensating'
+        and j.key = 'saga ' || g.name || ' ' || g.key
+        and j.holds_key
+        and j.state = 'dead'
+    limit 1
+) u on true;

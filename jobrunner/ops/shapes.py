@@ -104,7 +104,7 @@ def runner_shape(runner: RunnerRow) -> Shape:
 
 def trace_shape(node: TraceRow) -> Shape:
     """One node of a tree of causes."""
-    return {**_fields(node, "id", "cause"), "id": str(node.id), "cause": _id(node.cause)}
+    return {**_fields(node, "id", "cause"), "id": _id(node.id), "cause": _id(node.cause)}
 
 
 def overview_shape(

@@ -82,11 +82,12 @@ class Horizon:
 
 @dataclass(slots=True)
 class Floors:
-    """The floor of each class that a claimer knows, and of the two queues before ready: the arrived and the due."""
+    """The floor of each class that a claimer knows, of the two queues before ready (the arrived and the due), and of the outbox."""
 
     ready: dict[Class, int] = field(default_factory=dict)
     arrived: int = 0
     due: datetime = _EPOCH
+    outbox: int = 0
 
     def add(self, classes: Iterable[Class]) -> None:
         """Know *classes* from now on; a new one is looked at from its beginning."""
@@ -106,8 +107,8 @@ class Floors:
             self.ready[found] = max(self.ready[found], ceiling)
 
     def forget_waiting(self) -> None:
-        """Look at the arrived and the due from the beginning."""
-        self.arrived, self.due = 0, _EPOCH
+        """Look at the arrived, the due and the outbox from the beginning."""
+        self.arrived, self.due, self.outbox = 0, _EPOCH, 0
 
     def lower(self, to: Mark) -> None:
         """Look again from *to* on."""
@@ -115,3 +116,4 @@ class Floors:
             self.ready[found] = min(floor, to.stamp)
         self.arrived = min(self.arrived, to.stamp)
         self.due = min(self.due, to.at)
+        self.outbox = min(self.outbox, to.stamp)

@@ -15,6 +15,7 @@ from jobrunner.errors import BadName, OutOfBounds
 from jobrunner.policy.durations import LONGEST, duration
 from jobrunner.policy.payload import PAYLOAD_LIMIT, Json, encode
 from jobrunner.policy.progress import Progress
+from jobrunner.policy.recorded import Batch, Recorded
 
 __all__ = ["MAX_ATTEMPTS", "PAYLOAD_LIMIT", "Claimed", "Job", "Json", "Options", "Progress", "encode"]
 
@@ -82,21 +83,21 @@ class Job:
     """Beside the arguments: trace context and the like."""
 
     def __post_init__(self) -> None:
-        _check_name("task", self.task, _NAME_BYTES)
+        check_name("task", self.task, _NAME_BYTES)
         if self.queue is not None:
-            _check_name("queue", self.queue, _NAME_BYTES)
+            check_name("queue", self.queue, _NAME_BYTES)
         if self.key is not None:
-            _check_name("key", self.key, _KEY_BYTES)
+            check_name("key", self.key, _KEY_BYTES)
         if self.unique_key is not None:
-            _check_name("unique_key", self.unique_key, _KEY_BYTES)
+            check_name("unique_key", self.unique_key, _KEY_BYTES)
         if self.subject is not None:
-            _check_name("subject", self.subject, _KEY_BYTES)
+            check_name("subject", self.subject, _KEY_BYTES)
         if self.priority is not None:
-            _check_integer("priority", self.priority, -32768, 32767)
+            check_integer("priority", self.priority, -32768, 32767)
         if self.version is not None:
-            _check_integer("version", self.version, 1, 32767)
+            check_integer("version", self.version, 1, 32767)
         if self.max_attempts is not None:
-            _check_integer("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
+            check_integer("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         if self.unique_until != "start" and self.unique_until != "finish":
             raise OutOfBounds(what="unique_until", value=self.unique_until, bounds='"start" or "finish"')
         if self.run_at is not None or self.delay is not None:
@@ -116,7 +117,8 @@ class Job:
 
 
 # The checks take objects: many callers have no type checker, and the next error would be one from inside SQL.
-def _check_name(what: str, value: object, limit: int) -> None:
+def check_name(what: str, value: object, limit: int) -> None:
+    """Raise BadName unless *value* is text of 1 to *limit* bytes without control characters."""
     if not isinstance(value, str):
         raise BadName(what, value, "must be text")
     if value.isascii() and value.isprintable() and 0 < len(value) <= limit:
@@ -133,7 +135,8 @@ def _check_name(what: str, value: object, limit: int) -> None:
         raise BadName(what, value, "must not contain control characters")
 
 
-def _check_integer(what: str, value: object, least: int, most: int) -> None:
+def check_integer(what: str, value: object, least: int, most: int) -> None:
+    """Raise OutOfBounds unless *value* is a whole number in these bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise OutOfBounds(what, value, f"a whole number from {least} to {most}")
 
@@ -184,3 +187,7 @@ class Claimed:
     """When it was enqueued."""
     started_at: datetime
     """When this run was claimed."""
+    event: Recorded | None = None
+    """Of a delivery: what it carries. None for every other job, and when the log no longer has it."""
+    batch: Batch | None = None
+    """Of a stream's job: what it is to read."""

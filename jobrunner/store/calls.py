@@ -15,6 +15,7 @@ ENQUEUE_MANY = query("enqueue_many")
 FINISH_IN_PLACE = query("finish_in_place")
 FENCE = query("fence")
 NAME_CAUSE = query("name_cause")
+ADVANCE_STREAM = query("advance_stream")
 
 
 def enqueue_params(job: Job, *, notify: bool, cause: int | None, correlation: UUID | None) -> dict[str, Any]:

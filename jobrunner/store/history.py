@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
 from psycopg import sql
 
 from jobrunner.store.jobs import Connection
@@ -9,37 +12,91 @@ from jobrunner.store.queries import query
 
 _OLD = query("old_partitions")
 _FORGET = query("forget_partition")
+_FREE_LOG = query("free_log")
+_NOTE_LOG_BASE = query("note_log_base")
 _DROP_DEAD = query("drop_dead")
 _DROP_LEFTOVERS = query("drop_leftovers")
+_DROP_EVENT_LEFTOVERS = query("drop_event_leftovers")
 _LOCK_PATIENCE = "2s"
-_PAGE, _DEAD = 5000, 1000
+_PAGE, _DEAD, _MESSAGES = 5000, 1000, 5000
+
+Table: TypeAlias = Literal["finished_jobs", "events"]
+_SETTINGS = {"finished_jobs": "retention_finished", "events": "retention_events"}
 
 
-async def old_partitions(conn: Connection) -> list[tuple[str, bool, bool]]:
-    """The days of the history that are past their time: (name, still attached, detach begun and not finished)."""
-    return [(name, attached, pending) for name, attached, pending in await (await conn.execute(_OLD)).fetchall()]
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One day of a table."""
+
+    table: Table
+    """Of which table."""
+    name: str
+    """Its own name, with the day."""
+    attached: bool
+    """Whether it is still a part of it."""
+    pending: bool
+    """Whether a detach was begun and not finished."""
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """As SQL names it."""
+        return sql.Identifier("jobrunner", self.name)
 
 
-async def drop_partition(conn: Connection, name: str, attached: bool, pending: bool) -> None:
-    """Drop one day, and before it what hangs on its jobs, a page at a time.
+async def old_partitions(conn: Connection, table: Table) -> list[Partition]:
+    """The days of *table* that are past their time, the oldest first."""
+    rows = await (await conn.execute(_OLD, {"table": table, "setting": _SETTINGS[table]})).fetchall()
+    return [Partition(table, name, attached, pending) for name, attached, pending in rows]
 
-    Detach first, concurrently: a plain drop would wait for every reader and make each settle wait behind it. Waits 2 s for
-    a lock, then fails; what was begun is finished by the next call. When two do it at once, one of them fails.
+
+async def drop_history(conn: Connection, old: Partition) -> None:
+    """Drop one day of finished jobs, and before it what hangs on them, a page at a time.
+
+    Waits 2 s for a lock, then fails; what was begun is finished by the next call. When two do it at once, one of them fails.
     """
-    partition = sql.Identifier("jobrunner", name)
-    detach = sql.SQL("alter table jobrunner.finished_jobs detach partition {}").format(partition)
+    await _detach(conn, old)
+    forget, last = sql.SQL(_FORGET).format(partition=old.identifier), 0
+    while (row := await (await conn.execute(forget, {"after": last, "n": _PAGE})).fetchone()) and row[0] is not None:
+        last = row[0]
+    await _drop(conn, old)
+
+
+async def drop_log(conn: Connection, old: Partition) -> list[str]:
+    """Drop one day of the log, unless somebody needs it: the names of the subscriptions that hold it, none when it is gone.
+
+    What subscriptions with on_lag = release still had to see of it dies here (free_log_v1). Waits and repeats as `drop_history`.
+    """
+    if old.attached:
+        free = sql.SQL(_FREE_LOG).format(partition=old.identifier)
+        if (row := await (await conn.execute(free)).fetchone()) is not None:
+            position, recorded_at, holders = row
+            if holders:
+                return list(holders)
+            await conn.execute(_NOTE_LOG_BASE, {"position": position, "recorded_at": recorded_at})
+    await _detach(conn, old)
+    await _drop(conn, old)
+    return []
+
+
+async def _detach(conn: Connection, old: Partition) -> None:
+    # Concurrently: a plain drop would wait for every reader and make each settle, each step of the sequencer wait behind it.
+    detach = sql.SQL("alter table {} detach partition {}").format(
+        sql.Identifier("jobrunner", old.table), old.identifier
+    )
     await conn.execute(sql.SQL("set lock_timeout = {}").format(_LOCK_PATIENCE))
     try:
-        if pending:
+        if old.pending:
             await conn.execute(detach + sql.SQL(" finalize"))
-        elif attached:
+        elif old.attached:
             await conn.execute(detach + sql.SQL(" concurrently"))
-        forget, last = sql.SQL(_FORGET).format(partition=partition), 0
-        while (row := await (await conn.execute(forget, {"after": last, "n": _PAGE})).fetchone()) and row[
-            0
-        ] is not None:
-            last = row[0]
-        await conn.execute(sql.SQL("drop table if exists {}").format(partition))
+    finally:
+        await conn.execute("reset lock_timeout")
+
+
+async def _drop(conn: Connection, old: Partition) -> None:
+    await conn.execute(sql.SQL("set lock_timeout = {}").format(_LOCK_PATIENCE))
+    try:
+        await conn.execute(sql.SQL("drop table if exists {}").format(old.identifier))
     finally:
         await conn.execute("reset lock_timeout")
 
@@ -53,3 +110,9 @@ async def drop_dead(conn: Connection) -> bool:
 async def drop_leftovers(conn: Connection) -> None:
     """Drop what nobody needs any more: tombstones, keys and requests of jobs that are over."""
     await conn.execute(_DROP_LEFTOVERS)
+
+
+async def drop_event_leftovers(conn: Connection) -> bool:
+    """Drop what events leave behind: expired messages, sagas and walks that are over; whether there may be more."""
+    row = await (await conn.execute(_DROP_EVENT_LEFTOVERS, {"n": _MESSAGES})).fetchone()
+    return bool(row and row[0] >= _MESSAGES)

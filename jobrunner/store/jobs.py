@@ -54,6 +54,8 @@ class Tick:
     seated: int
     due_in: float | None
     found: list[Class]
+    outbox: bool
+    """Whether publishers left something."""
 
 
 async def claim(
@@ -132,9 +134,10 @@ async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: tim
             "asleep": asleep,
             "arrived_floor": floors.arrived,
             "due_floor": floors.due,
+            "outbox_floor": floors.outbox,
         },
     )
-    snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities = row
+    snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities, outbox = row
     return Tick(
         snapshot=Snapshot.parse(snapshot),
         mark=Mark(cast("int", stamp), cast("datetime", at)),
@@ -143,6 +146,7 @@ async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: tim
         seated=seated,
         due_in=due_in,
         found=list(zip(queues or [], priorities or [], strict=True)),
+        outbox=outbox,
     )
 
 
@@ -174,7 +178,7 @@ async def write_progress(conn: Connection, rows: Sequence[dict[str, Any]]) -> No
 
 
 async def is_busy(conn: Connection, tasks: Sequence[str]) -> bool:
-    """Whether any job of *tasks* runs, is about to, or is due."""
+    """Whether any job of *tasks* runs, is about to, or is due, or an event may become one."""
     return bool((await _row(conn, _IS_BUSY, {"tasks": list(tasks)}))[0])
 
 

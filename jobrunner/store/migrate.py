@@ -15,7 +15,7 @@ from psycopg import errors
 from jobrunner.errors import SchemaMismatch, SchemaMissing, SchemaTooNew, SchemaTooOld
 from jobrunner.store.queries import names, query, text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The schema that this library was written for: the number of the last file in sql/migrations."""
 
 _VERSION = query("schema_version")

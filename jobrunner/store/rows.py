@@ -167,8 +167,11 @@ class TraceRow:
 
     depth: int
     kind: str
-    id: int
+    """transaction, event, delivery or job."""
+    id: int | None
+    """Of the job; the position of an event (None in the outbox); the number of a transaction."""
     cause: int | None
+    """The id of the node above."""
     task: str | None
     queue: str | None
     state: str
@@ -181,6 +184,12 @@ class TraceRow:
     reason: str | None
     error: str | None
     subject: str | None
+    event_id: UUID | None
+    """Of an event; of a delivery the one that it carries."""
+    type: str | None
+    """Of an event."""
+    version: int | None
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

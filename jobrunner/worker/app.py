@@ -1,22 +1,27 @@
-"""An app: the tasks of one service by name, and the ways in: enqueue one, enqueue many, in the caller's transaction."""
+"""An app: what one service declares by name, and the ways in: enqueue one, enqueue many, in the caller's transaction.
+
+Its event side is in `publishing`, `subscribing`, `sagas` and `dispatching`.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Concatenate, Literal, LiteralString, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-import psycopg
 from psycopg import AsyncConnection, Connection
-from psycopg.rows import tuple_row
 
-from jobrunner.errors import BadName, ConfigError, UnknownTask
+from jobrunner.errors import ConfigError, UnknownTask
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job, Options
 from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, enqueue_params
 from jobrunner.worker.context import Context, current
+from jobrunner.worker.dispatching import Dispatching
+from jobrunner.worker.publishing import Publishing
+from jobrunner.worker.statements import one, one_async, will_be_prepared
+from jobrunner.worker.subscribing import Subscribing
 from jobrunner.worker.task import Task
 
 P = ParamSpec("P")
@@ -32,17 +37,8 @@ class Decorator(Protocol):
         """The task."""
 
 
-class App:
-    """The tasks of one service. Handlers never need it; whoever enqueues and whoever runs does."""
-
-    def __init__(self, name: str) -> None:
-        if not name:
-            raise BadName("app", name, "must not be empty")
-        Job(f"{name}.x")  # a name that no task of it could have is refused here
-        self.name = name
-        """Prefix of its task names."""
-        self.tasks: dict[str, Task[Any, Any]] = {}
-        """By full name."""
+class App(Publishing, Subscribing, Dispatching):
+    """One service: its tasks and subscriptions. Handlers never need it; whoever enqueues, publishes and runs does."""
 
     @overload
     def task(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
@@ -85,8 +81,6 @@ class App:
 
         def register(wrapped: Callable[..., Any]) -> Task[..., Any]:
             full = name or f"{self.name}.{wrapped.__name__}"
-            if full in self.tasks:
-                raise ConfigError(f"task {full}", "is registered already: give one of them another name=")
             if on_lease_uncertain not in ("cancel", "continue"):
                 raise ConfigError(f"on_lease_uncertain of {full}", 'must be "cancel" or "continue"')
             limit = None if timeout is None else duration(timeout, what=f"the timeout of {full}")
@@ -103,7 +97,7 @@ class App:
                 timeout=limit,
                 on_lease_uncertain=on_lease_uncertain,
             )
-            self.tasks[full] = made
+            self._add(made)
             return made
 
         return register if function is None else register(function)
@@ -132,13 +126,13 @@ class App:
         ctx = current.get()
         params = enqueue_params(
             job,
-            notify=not _will_be_prepared(conn),
-            cause=ctx.job_id if ctx else None,
+            notify=not will_be_prepared(conn),
+            cause=ctx.job_id or None if ctx else None,
             correlation=ctx.correlation_id if ctx else None,
         )
         if isinstance(conn, AsyncConnection):
-            return _one_async(conn, ENQUEUE, params)
-        return int(_one(conn, ENQUEUE, params))
+            return one_async(conn, ENQUEUE, params)
+        return int(one(conn, ENQUEUE, params))
 
     @overload
     def enqueue_many(
@@ -167,8 +161,8 @@ class App:
         if isinstance(conn, AsyncConnection):
             return self._many_async(conn, jobs, progress)
         ids: list[int | None] = []
-        for params in self._chunks(jobs, notify=not _will_be_prepared(conn)):
-            ids += _one(conn, ENQUEUE_MANY, params)
+        for params in self._chunks(jobs, notify=not will_be_prepared(conn)):
+            ids += one(conn, ENQUEUE_MANY, params)
             if progress:
                 progress(len(ids))
         return ids
@@ -177,8 +171,8 @@ class App:
         self, conn: AsyncConnection[Any], jobs: Iterable[Job], progress: Callable[[int], None] | None
     ) -> list[int | None]:
         ids: list[int | None] = []
-        for params in self._chunks(jobs, notify=not _will_be_prepared(conn)):
-            ids += await _one_async(conn, ENQUEUE_MANY, params)
+        for params in self._chunks(jobs, notify=not will_be_prepared(conn)):
+            ids += await one_async(conn, ENQUEUE_MANY, params)
             if progress:
                 progress(len(ids))
         return ids
@@ -190,28 +184,13 @@ class App:
             for job in chunk:
                 self._check(job)
             yield enqueue_many_params(
-                chunk, notify=notify, cause=ctx.job_id if ctx else None, correlation=ctx.correlation_id if ctx else None
+                chunk,
+                notify=notify,
+                cause=ctx.job_id or None if ctx else None,
+                correlation=ctx.correlation_id if ctx else None,
             )
 
     def _check(self, job: Job) -> None:
         # Another app's task is another service's business; a wrong name with our own prefix is a mistake.
         if job.task not in self.tasks and job.task.startswith(f"{self.name}."):
             raise UnknownTask(job.task, difflib.get_close_matches(job.task, self.tasks, 3))
-
-
-def _will_be_prepared(conn: psycopg.BaseConnection[Any]) -> bool:
-    # A transaction that has notified cannot be prepared: inside tpc_begin nobody is woken, and the poll finds the job.
-    return getattr(conn, "_tpc", None) is not None
-
-
-# Cursors of our own making: the caller chose the row and cursor factories of the connection for himself.
-def _one(conn: Connection[Any], statement: LiteralString, params: dict[str, Any]) -> Any:
-    row = psycopg.Cursor(conn, row_factory=tuple_row).execute(statement, params).fetchone()
-    assert row is not None  # a select of one function
-    return row[0]
-
-
-async def _one_async(conn: AsyncConnection[Any], statement: LiteralString, params: dict[str, Any]) -> Any:
-    row = await (await psycopg.AsyncCursor(conn, row_factory=tuple_row).execute(statement, params)).fetchone()
-    assert row is not None
-    return row[0]

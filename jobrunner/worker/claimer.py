@@ -12,17 +12,18 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import psycopg
 
-from jobrunner.policy.floor import Class, Floors, Horizon
+from jobrunner.policy.floor import Class, Mark
 from jobrunner.policy.models import Claimed
 from jobrunner.policy.sqlstate import LOST_RUNNER, Trouble
 from jobrunner.store import jobs
 from jobrunner.store.jobs import Known, Tick
 from jobrunner.telemetry import Telemetry
+from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import Link, Lost, trouble
@@ -55,13 +56,17 @@ class Claimer:
         gate: Gate,
         identity: Identity,
         on_crowded: Callable[[], None],
+        *,
+        events: Deliveries,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self.resting = asyncio.Event()
         """Set while it sleeps."""
         self._link, self._slots, self._known, self._poll, self._telemetry = link, slots, known, poll, telemetry
         self._gate, self._identity, self._on_crowded = gate, identity, on_crowded
+        self._events, self._limits = events, limits or {}
         self._any = queues is None
-        self._floors, self._horizon = Floors(), Horizon()
+        self._floors, self._horizon = events.floors, events.horizon
         self._given = queues or []
         self._floors.add((queue, 0) for queue in self._given)
         self._wake = asyncio.Event()
@@ -163,6 +168,8 @@ class Claimer:
             self._floors.add((queue, 0) for queue in self._given)
         self._floors.add(tick.found)
         self._due_in = tick.due_in
+        if tick.outbox:
+            self._events.nudge()
         if tick.seated > 0 or tick.promoted > 0 or tick.found:
             self._look_due = True  # there may be more
         return tick
@@ -183,16 +190,8 @@ class Claimer:
         async with self._identity.claiming:
             if not self._gate.is_open:
                 return False
-            claimed: list[Claimed] = []
-            for first in range(0, len(order), _CLASSES):
-                part = order[first : first + _CLASSES]
-                claimed = await self._link.run(
-                    jobs.claim, self._identity.runner_id, n, part, self._floors, known, plain=plain
-                )
-                if not plain:
-                    self._floors.claimed(part, _largest(claimed), len(claimed) >= n, horizon)
-                if claimed:
-                    break
+            claimed = await self._claim_classes(order, n, known, horizon, plain=plain)
+            await self._events.load(self._link, claimed)
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
             self._slots.put(claimed, plain=plain)
@@ -205,6 +204,36 @@ class Claimer:
         if claimed:
             self._telemetry.emit("jobs.claimed", len(claimed))
         return bool(claimed)
+
+    async def _claim_classes(
+        self, order: list[Class], n: int, known: Known, horizon: Mark, *, plain: bool
+    ) -> list[Claimed]:
+        """At most *n* jobs; of a queue with a limit only what there is room for, in a claim of its own (and never ahead)."""
+        free = [found for found in order if found[0] not in self._limits]
+        claimed: list[Claimed] = []
+        for first in range(0, len(free), _CLASSES):
+            claimed += await self._claim_part(free[first : first + _CLASSES], n, known, horizon, plain=plain)
+            if claimed:
+                break
+        for queue, limit in self._limits.items() if not plain else ():
+            part = [found for found in order if found[0] == queue]
+            room = min(limit - self._slots.in_hand_of(queue), n - len(claimed))
+            if part and room > 0:
+                try:
+                    claimed += await self._claim_part(part, room, known, horizon, plain=False)
+                except psycopg.Error as error:
+                    if claimed:  # nobody would have them in hand: they go back when the runner goes on under a new id
+                        raise Lost(str(error)) from error
+                    raise
+        return claimed
+
+    async def _claim_part(
+        self, part: list[Class], n: int, known: Known, horizon: Mark, *, plain: bool
+    ) -> list[Claimed]:
+        claimed = await self._link.run(jobs.claim, self._identity.runner_id, n, part, self._floors, known, plain=plain)
+        if not plain:
+            self._floors.claimed(part, _largest(claimed), len(claimed) >= n, horizon)
+        return claimed
 
     def _quick(self) -> list[tuple[str, int]]:
         quick = self._slots.quick_tasks

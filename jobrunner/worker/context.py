@@ -12,20 +12,23 @@ from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 
 from jobrunner.errors import ConfigError, OutOfBounds, StaleLease
+from jobrunner.policy.events import Envelope
 from jobrunner.policy.models import Claimed, Json
 from jobrunner.policy.text import clean
-from jobrunner.store.calls import FENCE, FINISH_IN_PLACE, NAME_CAUSE
+from jobrunner.store.calls import ADVANCE_STREAM, FENCE, FINISH_IN_PLACE, NAME_CAUSE
 
 log = logging.getLogger("jobrunner.job")
 
 _MESSAGE_BYTES = 1000  # of a progress message
-_TREES = UUID("6f8d1b1e-6b4e-5e63-9d0f-2a5b9a3d7c11")  # the namespace of correlation ids that start with a job
+_TREES = (
+    0x6F8D1B1E6B4E8E63 << 64 | 1 << 63
+)  # correlation ids that start with a job: its id is the rest (job_correlation.sql)
 
 
 class Lender(Protocol):
@@ -54,19 +57,27 @@ class Lender(Protocol):
 class Context:
     """One run of one job, from the inside."""
 
-    __slots__ = ("_headers", "_job", "_lender", "_logger", "_progress", "cancelled", "finished")
+    __slots__ = ("_envelope", "_headers", "_job", "_lender", "_logger", "_progress", "cancelled", "fenced", "finished")
 
-    def __init__(self, job: Claimed, lender: Lender) -> None:
+    def __init__(self, job: Claimed, lender: Lender, *, fenced: bool = True) -> None:
         self._job = job
         self._lender = lender
+        self._envelope: Envelope | None = None
         self._headers: dict[str, Json] | None = None
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._progress: dict[str, Any] | None = None
         self.cancelled = False
         """True when this run should end: its timeout, the end of a shutdown's grace, a lost lease, or a person's request. An
         async handler also gets CancelledError; a sync one has to look here."""
+        self.fenced = fenced
+        """Whether a claim stands behind this run; `app.dispatch` has none."""
         self.finished = False
         """True once `transaction()` has ended the job: nothing that happens later changes the outcome."""
+
+    @property
+    def claimed(self) -> Claimed:
+        """The row as it was claimed."""
+        return self._job
 
     @property
     def job_id(self) -> int:
@@ -122,14 +133,43 @@ class Context:
 
     @property
     def correlation_id(self) -> UUID:
-        """One id for the whole tree of jobs that a fact caused: the headers' own, or made from the root job's id."""
+        """One id for the whole tree that a fact caused: the event's, the headers' own, or made from the root job's id."""
+        if self._job.event is not None:
+            return self._job.event.correlation_id
         given = self.headers.get("correlation_id")
         if isinstance(given, str):
             try:
                 return UUID(given)
             except ValueError:
                 pass
-        return uuid5(_TREES, str(self._job.id))
+        return UUID(int=_TREES | self._job.id)
+
+    @property
+    def envelope(self) -> Envelope:
+        """The event that this run handles.
+
+        Raises:
+            ConfigError: it handles none: the job is a call, or a batch (see `envelopes`).
+        """
+        if self._envelope is None:
+            if self._job.event is None:
+                raise ConfigError(
+                    "ctx.envelope", f"is there for subscriptions only, and {self.task} runs a call or a batch"
+                )
+            self._envelope = Envelope.of(self._job.event, replay="replay" in self.headers)
+        return self._envelope
+
+    @property
+    def envelopes(self) -> list[Envelope]:
+        """The events of a stream's batch, in order; the one event of a delivery; none of a call."""
+        if self._job.batch is None:
+            return [] if self._job.event is None else [self.envelope]
+        return [Envelope.of(event, replay=False) for event in self._job.batch.events]
+
+    @property
+    def cause_event(self) -> UUID | None:
+        """The id of the event that what this run publishes was caused by."""
+        return None if self._job.event is None else self._job.event.event_id
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -197,11 +237,25 @@ class Lent:
             raise StaleLease(self._job.id, self._job.attempt)
 
     def _cause(self) -> dict[str, str]:
-        return {"id": str(self._job.id), "correlation": str(self._ctx.correlation_id)}
+        event = self._ctx.cause_event
+        return {
+            "id": str(self._job.id),
+            "event": "" if event is None else str(event),
+            "correlation": str(self._ctx.correlation_id),
+        }
 
-    def _fence(self) -> tuple[Any, dict[str, int]]:
+    def _fences(self) -> list[tuple[Any, dict[str, Any]]]:
+        """What has to hold for the commit: statements that answer with a yes or a no."""
+        if not self._ctx.fenced:
+            return []
         params = {"runner": self._lender.runner_id, "id": self._job.id, "attempt": self._job.attempt}
-        return (FINISH_IN_PLACE if self._final else FENCE), params
+        if not self._final:
+            return [(FENCE, params)]
+        finish: list[tuple[Any, dict[str, Any]]] = [(FINISH_IN_PLACE, params)]
+        if (batch := self._job.batch) is not None:
+            moved = {"name": self._job.task, "from_after": batch.from_after, "upto": batch.upto}
+            finish.insert(0, (ADVANCE_STREAM, moved))
+        return finish
 
     async def __aenter__(self) -> AsyncConnection[tuple[Any, ...]]:
         self._check()
@@ -209,7 +263,8 @@ class Lent:
         try:
             self._begun = self._conn.transaction()
             await self._begun.__aenter__()
-            await self._conn.execute(NAME_CAUSE, self._cause())
+            if self._ctx.fenced:
+                await self._conn.execute(NAME_CAUSE, self._cause())
         except BaseException:
             await self._lender.take_back_async(self._conn)
             raise
@@ -223,9 +278,10 @@ class Lent:
             if error is None:
                 try:
                     self._check()
-                    held = await (await self._conn.execute(*self._fence())).fetchone()
-                    if not held[0]:
-                        raise StaleLease(self._job.id, self._job.attempt)
+                    for fence in self._fences():
+                        held = await (await self._conn.execute(*fence)).fetchone()
+                        if not held[0]:
+                            raise StaleLease(self._job.id, self._job.attempt)
                 except BaseException as refused:
                     await self._begun.__aexit__(type(refused), refused, refused.__traceback__)
                     raise
@@ -240,7 +296,8 @@ class Lent:
         try:
             self._begun = self._conn.transaction()
             self._begun.__enter__()
-            self._conn.execute(NAME_CAUSE, self._cause())
+            if self._ctx.fenced:
+                self._conn.execute(NAME_CAUSE, self._cause())
         except BaseException:
             self._lender.take_back(self._conn)
             raise
@@ -254,9 +311,10 @@ class Lent:
             if error is None:
                 try:
                     self._check()
-                    held = self._conn.execute(*self._fence()).fetchone()
-                    if not held[0]:
-                        raise StaleLease(self._job.id, self._job.attempt)
+                    for fence in self._fences():
+                        held = self._conn.execute(*fence).fetchone()
+                        if not held[0]:
+                            raise StaleLease(self._job.id, self._job.attempt)
                 except BaseException as refused:
                     self._begun.__exit__(type(refused), refused, refused.__traceback__)
                     raise

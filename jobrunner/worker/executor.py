@@ -6,9 +6,11 @@ import asyncio
 import concurrent.futures
 import contextvars
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from jobrunner.errors import InvalidArguments, InvalidJob, StaleLease
+from jobrunner.policy.durations import brief
 from jobrunner.policy.lifecycle import (
     Answer,
     Cancel,
@@ -22,13 +24,12 @@ from jobrunner.policy.lifecycle import (
     Snooze,
     Succeeded,
     TimedOut,
-    TooNew,
 )
 from jobrunner.policy.models import Claimed, encode
 from jobrunner.policy.text import describe
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.context import Context, current
-from jobrunner.worker.task import Task
+from jobrunner.worker.task import Runnable
 
 DONE = Succeeded()
 """What nearly every run returns."""
@@ -37,9 +38,7 @@ DONE = Succeeded()
 class Executor:
     """Runs handlers: coroutines on the loop, plain functions in threads."""
 
-    def __init__(
-        self, tasks: dict[str, Task[Any, Any]], threads: concurrent.futures.Executor, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, tasks: dict[str, Runnable], threads: concurrent.futures.Executor, telemetry: Telemetry) -> None:
         self._tasks, self._threads, self._telemetry = tasks, threads, telemetry
 
     async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome | None], None]) -> None:
@@ -49,12 +48,13 @@ class Executor:
         Cancelling this coroutine cancels the handler; if it lets that happen, the outcome is None: the caller knows why.
         """
         task = self._tasks[job.task]
-        if job.version > task.version:
-            settle(TooNew(job.version, task.version))
+        if (refused := task.refuse(job)) is not None:
+            settle(refused)
             return
         try:
-            arguments = task.read(job.args)
+            arguments = task.read(job)
         except InvalidArguments as error:
+            self._emit("job.invalid", ctx, error)
             settle(InvalidPayload(describe(error)))
             return
 
@@ -71,7 +71,7 @@ class Executor:
         except BaseException as error:  # a handler that raises SystemExit fails its job, not the runner
             if task.timeout is not None and limit.expired():
                 ctx.cancelled = True
-                settle(self._end(ctx, TimedOut(task.timeout)))
+                settle(self._timed_out(ctx, task.timeout))
             elif isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 settle(None)
                 raise
@@ -81,7 +81,7 @@ class Executor:
             settle(self._answered(ctx, answer))
 
     async def _run_in_thread(
-        self, task: Task[Any, Any], ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome | None], None]
+        self, task: Runnable, ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome | None], None]
     ) -> None:
         run = contextvars.copy_context().run
 
@@ -92,14 +92,14 @@ class Executor:
                 return None, error
 
         future = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        limit = task.timeout
         try:
-            await asyncio.wait([future], timeout=None if task.timeout is None else task.timeout.total_seconds())
-            early: Outcome | None = None if task.timeout is None else TimedOut(task.timeout)
+            await asyncio.wait([future], timeout=None if limit is None else limit.total_seconds())
         except asyncio.CancelledError:
-            early = None
+            limit = None
         if not future.done():
             ctx.cancelled = True  # its later transactions are refused
-            settle(early and self._end(ctx, early))
+            settle(None if limit is None else self._timed_out(ctx, limit))
             await asyncio.wait([future])
             if (late := future.result()[1]) is not None:
                 self._late(ctx, late)
@@ -128,7 +128,7 @@ class Executor:
             return DONE
         return Succeeded(answer)
 
-    def _failed(self, task: Task[Any, Any], ctx: Context, error: BaseException) -> Outcome:
+    def _failed(self, task: Runnable, ctx: Context, error: BaseException) -> Outcome:
         if ctx.finished:
             self._late(ctx, error)
             return FinishedInPlace()
@@ -136,14 +136,20 @@ class Executor:
             return HandedBack(
                 "lost lease"
             )  # not its fault; and where the lease is gone indeed, the settlement is refused
-        self._telemetry.emit("job.failed", job=ctx.job_id, task=ctx.task, error=error)
+        self._emit("job.failed", ctx, error)
         return Failed(describe(error), task.retry.rule_for(error))
 
-    def _end(self, ctx: Context, outcome: Outcome) -> Outcome:
-        return FinishedInPlace() if ctx.finished else outcome
+    def _timed_out(self, ctx: Context, limit: timedelta) -> Outcome:
+        if ctx.finished:
+            return FinishedInPlace()
+        self._emit("job.timed_out", ctx, TimeoutError(f"still running after {brief(limit)}"))
+        return TimedOut(limit)
+
+    def _emit(self, event: str, ctx: Context, error: BaseException) -> None:
+        self._telemetry.emit(event, job=ctx.job_id, task=ctx.task, error=error, context=ctx)
 
     def _late(self, ctx: Context, error: BaseException) -> None:
-        self._telemetry.emit("job.late_error", job=ctx.job_id, task=ctx.task, error=error)
+        self._emit("job.late_error", ctx, error)
         log.error(
             "job %s raised after its outcome was settled",
             ctx.job_id,

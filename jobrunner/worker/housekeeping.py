@@ -147,8 +147,14 @@ class Housekeeping:
             while await self._step(link, history.drop_dead):
                 pass
             await self._step(link, history.drop_leftovers)
-            for partition in await self._step(link, history.old_partitions) or ():
-                await self._step(link, history.drop_partition, *partition)
+            while await self._step(link, history.drop_event_leftovers):
+                pass
+            for old in await self._step(link, history.old_partitions, "finished_jobs") or ():
+                await self._step(link, history.drop_history, old)
+            for old in await self._step(link, history.old_partitions, "events") or ():
+                if holders := await self._step(link, history.drop_log, old):
+                    log.warning("the log of %s stays: %s need it", old.name, ", ".join(holders))
+                    break  # a later day would be needed too
         finally:
             await link.close()
         return False

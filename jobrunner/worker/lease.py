@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 from jobrunner.policy.lifecycle import CancelRequested, HandedBack
 from jobrunner.telemetry import Telemetry, log
@@ -18,7 +17,7 @@ from jobrunner.worker.heartbeat import Heartbeat
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.loop import Loop
 from jobrunner.worker.slots import Slots
-from jobrunner.worker.task import Task
+from jobrunner.worker.task import Runnable
 
 _BEAT = 5.0  # seconds, or a sixth of a shorter lease
 _MARGIN = 10.0  # seconds before the end of the lease, or a third of a shorter one, at which it becomes uncertain
@@ -34,7 +33,7 @@ class Lease:
         identity: Identity,
         slots: Slots,
         gate: Gate,
-        tasks: Mapping[str, Task[Any, Any]],
+        tasks: Mapping[str, Runnable],
         is_listening: Callable[[], bool],
         telemetry: Telemetry,
     ) -> None:

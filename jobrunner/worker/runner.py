@@ -3,7 +3,7 @@
     heartbeat (thread) ── lease ──┐
     ears ── wake ──► claimer ──► slots ──► executor ──► settler ──► history
                        ▲                                   │
-                       └──────────── wake, room ───────────┘       loops: rescue, sweep, park, unpark, progress, retention
+    sequencer ── wake ─┴──────────── wake, room ───────────┘       loops: rescue, sweep, park, unpark, progress, retention
 
 (long because: the composition root; every part that can hold, wake or end another one is connected here)
 """
@@ -30,13 +30,16 @@ from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
 from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
 from jobrunner.policy.models import Claimed
-from jobrunner.store import failures, jobs, migrate, runners
+from jobrunner.policy.subscriptions import differences
+from jobrunner.store import events, failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.version import VERSION
 from jobrunner.worker.app import App
 from jobrunner.worker.claimer import Claimer
+from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.ears import Ears
+from jobrunner.worker.error_stream import ErrorStream
 from jobrunner.worker.executor import DONE, Executor
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.housekeeping import Housekeeping
@@ -44,6 +47,7 @@ from jobrunner.worker.identity import Identity
 from jobrunner.worker.lease import Lease
 from jobrunner.worker.lending import Lending
 from jobrunner.worker.link import Broken, Link, Lost
+from jobrunner.worker.sequencer import Sequencer
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 from jobrunner.worker.threads import Threads
@@ -75,7 +79,8 @@ class Runner:
     ) -> None:
         if not app.tasks:
             raise ConfigError(
-                f"app {app.name}", "has no tasks: import the modules that declare them before the runner starts"
+                f"app {app.name}",
+                "has no tasks and no subscriptions: import the modules that declare them before the runner starts",
             )
         if not 1 <= slots <= 10_000:
             raise ConfigError("slots", f"must be from 1 to 10000, got {slots}")
@@ -93,9 +98,11 @@ class Runner:
             raise ConfigError("poll", "must be at least 10ms")
         if isinstance(queues, str) or self.queues == []:
             raise ConfigError("queues", "must be a list of at least one name; leave it out to take every queue")
+        self._limits = {one.queue: one.concurrency for one in app.subscriptions if one.concurrency is not None}
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._background: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+        self._error_streams: list[ErrorStream] = []
         self._ended: asyncio.Event | None = None
 
     @property
@@ -173,6 +180,7 @@ class Runner:
         self._ended, self._hurry, self._stopping = asyncio.Event(), asyncio.Event(), False
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
+        self._sequence_link = Link(self._dsn, "sequence")
         self._identity = Identity(
             self._claim_link, self._about(), self._gate, self, self.telemetry, on_end=self._task_ended
         )
@@ -180,6 +188,7 @@ class Runner:
         self._threads = Threads(self._size)
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
         self._slots = Slots(self._size, self._executor, self._lending, self._settle)
+        deliveries = Deliveries(self.app, lambda: self._sequencer.nudge())
         self._claimer = Claimer(
             self._claim_link,
             self._slots,
@@ -190,6 +199,11 @@ class Runner:
             self._gate,
             self._identity,
             on_crowded=self._crowded,
+            events=deliveries,
+            limits=self._limits,
+        )
+        self._sequencer = Sequencer(
+            self._sequence_link, deliveries.floors, deliveries.horizon, self._poll, self.telemetry, self._claimer.wake
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(
@@ -219,12 +233,14 @@ class Runner:
         try:
             await self._check_database()
             await self._identity.register()
+            await self._subscribe()
         except BaseException:
             await self._close()
             raise
         self._lease.start()
         self._slots.start()
-        for part in (self._claimer, self._settler, self._ears, self._lease.watch, *self._keeping.loops):
+        loops = (*self._sequencer.loops, *self._keeping.loops)
+        for part in (self._claimer, self._settler, self._ears, self._lease.watch, *loops):
             self._spawn(part.run())
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
@@ -253,11 +269,16 @@ class Runner:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._slots.close()
         await self._close()
+        for stream in self._error_streams:
+            self.telemetry.detach(stream.observe)
+            stream.close()
+        self._error_streams.clear()
 
     async def _close(self) -> None:
         await self._lending.close()
         await self._claim_link.close()
         await self._settle_link.close()
+        await self._sequence_link.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _granted(self, step: Coroutine[Any, Any, None], seconds: float) -> bool:
@@ -291,6 +312,19 @@ class Runner:
             await self._keeping.flush()
         except (Lost, Broken, psycopg.Error) as error:
             log.warning("no good-bye: %s; another runner gives the jobs back", error)
+
+    def errors(self, buffer: int = 100) -> ErrorStream:
+        """What goes wrong from now on, as an async iterator of (job, event, exception); may be called often, each has its own.
+
+        It holds at most *buffer* errors: when it is full the oldest is dropped and counted (`dropped`), so it never slows a
+        handler. It ends when the runner stops.
+        """
+        if buffer < 1:
+            raise ConfigError("buffer", f"must be at least 1, got {buffer}")
+        stream = ErrorStream(buffer)
+        self.telemetry.attach(stream.observe)
+        self._error_streams.append(stream)
+        return stream
 
     async def wait_idle(self, timeout: str | float | timedelta = 30.0) -> None:
         """Return when no job of this app's tasks is ready, waiting for its turn, running, due or unsettled.
@@ -343,6 +377,18 @@ class Runner:
             ours = failures.in_our_words(error, self._dsn)
             raise (ours or error) from error
 
+    async def _subscribe(self) -> None:
+        """Make the app's subscriptions known; one that is there differently stays as it is, and a person hears of it."""
+        for one in self.app.subscriptions:
+            if found := await self._claim_link.run(events.subscribe, one.declaration):
+                log.warning(
+                    "subscription %s stays as it is: %s; to change it: jobrunner subs apply APP",
+                    one.name,
+                    differences(found),
+                    extra={"subscription": one.name},
+                )
+                self.telemetry.emit("subscription.differs", subscription=one.name, differences=found)
+
     def _about(self) -> runners.Registration:
         return runners.Registration(
             ttl=self._ttl,
@@ -369,6 +415,8 @@ class Runner:
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
         self._keeping.ended(job.id)
+        if job.queue in self._limits:
+            self._claimer.again()  # there is room for another of its queue
         if outcome is DONE and job.key is None:
             self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
         elif isinstance(outcome, FinishedInPlace):
@@ -385,6 +433,9 @@ class Runner:
         self._keeping.crowded()
 
     def _notified(self, payload: str) -> None:
+        if payload == "outbox":
+            self._sequencer.nudge()
+            return  # what it delivers wakes the claimer
         if payload == "look":
             self._keeping.look()
         self._claimer.wake(payload)

@@ -76,6 +76,11 @@ class Slots:
         """Jobs claimed and not yet settled by their run."""
         return self._taken + len(self._buffer)
 
+    def in_hand_of(self, queue: str) -> int:
+        """How many of those are of *queue*."""
+        running = sum(run.job.queue == queue for run in self.running.values())
+        return running + sum(job.queue == queue for job, _, _ in self._buffer)
+
     @property
     def unsettled(self) -> bool:
         """Whether a run has no outcome yet; a thread may go on after its own was settled."""

@@ -13,6 +13,7 @@ from typing import (
     Literal,
     NotRequired,  # pydantic asks for these below Python 3.12
     ParamSpec,
+    Protocol,
     TypeVar,
     get_type_hints,
 )
@@ -23,11 +24,58 @@ from typing_extensions import TypedDict
 
 from jobrunner.errors import ConfigError, InvalidArguments
 from jobrunner.policy.backoff import Backoff
-from jobrunner.policy.models import Job, Json
+from jobrunner.policy.models import Claimed, Job, Json
+from jobrunner.policy.outcomes import Outcome, TooNew
+from jobrunner.policy.versions import problems
 from jobrunner.worker.context import Context
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Runnable(Protocol):
+    """What a runner runs by name: a task, a subscription, a stream, a saga."""
+
+    @property
+    def name(self) -> str:
+        """Full name."""
+
+    @property
+    def queue(self) -> str:
+        """Where its jobs wait."""
+
+    @property
+    def version(self) -> int:
+        """A claim takes no newer ones."""
+
+    @property
+    def retry(self) -> Backoff:
+        """How often and when it is tried again."""
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """How long one run may take."""
+
+    @property
+    def on_lease_uncertain(self) -> Literal["cancel", "continue"]:
+        """What happens to a run without a sure lease."""
+
+    @property
+    def is_async(self) -> bool:
+        """A coroutine function; a plain one runs in a thread."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is called with the context and what `read` returns."""
+
+    def refuse(self, job: Claimed) -> Outcome | None:
+        """What becomes of a job that cannot be run whatever its handler does; None when it can."""
+
+    def read(self, job: Claimed) -> dict[str, Any]:
+        """The arguments by name, validated. Raises InvalidArguments."""
+
+    def as_json(self) -> dict[str, Json]:
+        """What the tasks table is told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +125,7 @@ class Task(Generic[P, R]):
             checked = self._arguments.validate_python(given)
             stored = self._arguments.dump_python(checked, mode="json")
         except pydantic.ValidationError as error:
-            raise InvalidArguments(self.name, _problems(error)) from None
+            raise InvalidArguments(self.name, problems(error)) from None
         except (TypeError, ValueError) as error:  # names that do not fit; a value that pydantic cannot write as JSON
             raise InvalidArguments(self.name, [str(error)]) from None
         return Job(
@@ -89,16 +137,20 @@ class Task(Generic[P, R]):
             max_attempts=self.retry.attempts,
         )
 
-    def read(self, args: str) -> dict[str, Any]:
+    def refuse(self, job: Claimed) -> Outcome | None:
+        """What becomes of a job that cannot be run whatever its handler does; None when it can."""
+        return TooNew(job.version, self.version) if job.version > self.version else None
+
+    def read(self, job: Claimed) -> dict[str, Any]:
         """The arguments of a stored call, validated again: rows also come from SQL.
 
         Raises:
             InvalidArguments: they do not fit the function as it is now.
         """
         try:
-            return self._arguments.validate_json(args)
+            return self._arguments.validate_json(job.args)
         except pydantic.ValidationError as error:
-            raise InvalidArguments(self.name, _problems(error)) from None
+            raise InvalidArguments(self.name, problems(error)) from None
 
     def as_json(self) -> dict[str, Json]:
         """What the tasks table is told."""
@@ -148,10 +200,3 @@ def _arguments(name: str, function: Callable[..., Any], signature: inspect.Signa
     # adapter of a typed dict alone takes no configuration.
     adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape | None, config=ConfigDict(ser_json_inf_nan="constants"))
     return adapter
-
-
-def _problems(error: pydantic.ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, problem['loc'])) or 'args'}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)
-    ]

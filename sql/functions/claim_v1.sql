@@ -1,6 +1,6 @@
 -- Claims up to _n ready jobs for a runner, in the order given: one row of the arrays is one class (queue, priority), looked
 -- at above its floor. Takes only tasks (and versions) that the runner knows; _plain: only jobs that may wait in its hands
--- (no key, never crashed). Skips paused queues. Each claim is an attempt. JR001 when the runner was declared lost. A unique key until
+-- (no key, never crashed). Skips paused queues and subscriptions. Each claim is an attempt. JR001 when the runner was declared lost. A unique key until
 -- the start is given up here for good: a job that goes back may meet a second one of its key.
 --
 -- The settings are part of the statement: a plan made for an empty table ran for minutes on a full one, so every other
@@ -36,6 +36,12 @@ declare
 begin
     if not exists (select from jobrunner.runners r where r.id = _runner and r.lost_at is null) then
         raise exception 'jobrunner: runner % was declared lost', _runner using errcode = 'JR001';
+    end if;
+    if exists (select from jobrunner.subscriptions s where s.paused_at is not null) then
+        select array_agg(t.task), array_agg(t.version)
+        into _tasks, _versions
+        from unnest(_tasks, _versions) t (task, version)
+        where not exists (select from jobrunner.subscriptions s where s.name = t.task and s.paused_at is not null);
     end if;
     return query
     with claimed as (

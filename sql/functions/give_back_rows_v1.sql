@@ -11,6 +11,7 @@ set jit = off
 as $$
 declare
     _ended bigint[];
+    _dead  bigint[];
     _queues text[];
 begin
     _ids := jobrunner.may_end_v1(_ids, array(
@@ -64,11 +65,16 @@ begin
     )
     select
         array_agg(b.id) filter (where b.state <> 'ready'),
+        array_agg(b.id) filter (where b.state = 'dead'),
         array_agg(distinct b.queue) filter (where b.state = 'ready')
-    into _ended, _queues
+    into _ended, _dead, _queues
     from back b;
 
-    if _ended is not null then
+    if _dead is not null then
+        _dead := jobrunner.died_v1(_dead);
+        _ended := array(select e.id from unnest(_ended) e (id) where e.id <> all (_dead));
+    end if;
+    if cardinality(_ended) > 0 then
         perform jobrunner.depart_v1(_ended, null, _now);
     end if;
     perform jobrunner.wake(_queues);

@@ -1,4 +1,5 @@
--- Makes the history's partitions for the day of _from and the _days after it; returns how many were missing. Idempotent.
+-- Makes the partitions of the history and of the log for the day of _from and the _days after it; returns for how many days one
+-- was missing. Idempotent.
 -- LIKE, CHECK, ATTACH and never PARTITION OF: that waits for every reader of the history and makes each settle wait behind it.
 -- The CHECK spares ATTACH its scan. Bounds are UTC days.
 create or replace function jobrunner.make_partitions(_from timestamptz, _days integer)
@@ -11,21 +12,28 @@ declare
     _name  text;
     _low   timestamptz;
     _high  timestamptz;
-    _made  integer := 0;
+    _made  date[] := '{}';
+    _table record;
 begin
     perform pg_advisory_xact_lock(727003);
     for _n in 0 .. _days loop
         _day := _first + _n;
-        _name := 'finished_jobs_p' || to_char(_day, 'YYYYMMDD');
         _low := _day::timestamp at time zone 'utc';
         _high := (_day + 1)::timestamp at time zone 'utc';
-        continue when to_regclass('jobrunner.' || _name) is not null;
-        execute format('create table jobrunner.%I (like jobrunner.finished_jobs including defaults including constraints)', _name);
-        execute format('alter table jobrunner.%I add constraint day check (finished_at >= %L and finished_at < %L)', _name, _low, _high);
-        execute format('alter table jobrunner.finished_jobs attach partition jobrunner.%I for values from (%L) to (%L)', _name, _low, _high);
-        execute format('alter table jobrunner.%I drop constraint day', _name);
-        _made := _made + 1;
+        for _table in select * from (values ('finished_jobs', 'finished_at'), ('events', 'recorded_at')) t (name, col) loop
+            _name := _table.name || '_p' || to_char(_day, 'YYYYMMDD');
+            continue when to_regclass('jobrunner.' || _name) is not null;
+            execute format('create table jobrunner.%I (like jobrunner.%I including defaults including constraints)', _name, _table.name);
+            execute format(
+                'alter table jobrunner.%I add constraint day check (%I >= %L and %I < %L)', _name, _table.col, _low, _table.col, _high
+            );
+            execute format(
+                'alter table jobrunner.%I attach partition jobrunner.%I for values from (%L) to (%L)', _table.name, _name, _low, _high
+            );
+            execute format('alter table jobrunner.%I drop constraint day', _name);
+            _made := _made || _day;
+        end loop;
     end loop;
-    return _made;
+    return (select count(distinct d) from unnest(_made) d);
 end
 $$;

@@ -1,5 +1,6 @@
--- Puts ready jobs out of the claim's way whose task (or version) no live runner knows; returns how many it parked and how
--- many it looked at, from the front of the queue. They wait as blocked/task until a runner comes that knows them.
+-- Puts ready jobs out of the claim's way whose task (or version) no live runner knows, or whose subscription is paused; returns how
+-- many it parked and how many it looked at, from the front of the queue. They wait as blocked/task until a runner comes that knows
+-- them, or until the subscription is resumed.
 create or replace function jobrunner.park_v1(_queue text, _n integer, out parked integer, out seen integer)
 language plpgsql
 set enable_seqscan = off
@@ -26,6 +27,7 @@ begin
                 and t.version >= f.version
                 and r.lost_at is null
         )
+            or exists (select from jobrunner.subscriptions s where s.name = f.task and s.paused_at is not null)
     ),
     gone as (
         update jobrunner.jobs j

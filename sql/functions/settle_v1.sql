@@ -16,6 +16,7 @@ as $$
 declare
     _ids   bigint[];
     _ended bigint[];
+    _dead  bigint[];
     _queues text[];
 begin
     perform jobrunner.require_read_committed();
@@ -90,11 +91,16 @@ begin
     )
     select
         array_agg(e.id) filter (where e.state in ('succeeded', 'dead', 'cancelled')),
+        array_agg(e.id) filter (where e.state = 'dead'),
         array_agg(distinct e.queue) filter (where e.state = 'ready')
-    into _ended, _queues
+    into _ended, _dead, _queues
     from ended e;
 
-    if _ended is not null then
+    if _dead is not null then
+        _dead := jobrunner.died_v1(_dead);
+        _ended := array(select e.id from unnest(_ended) e (id) where e.id <> all (_dead));
+    end if;
+    if cardinality(_ended) > 0 then
         perform jobrunner.depart_v1(_ended, _runner, _now);
     end if;
     perform jobrunner.wake(_queues);

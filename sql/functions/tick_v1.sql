@@ -39,7 +39,7 @@ begin
             select format('jobrunner.asleep_%s', n)::regclass as flag
             from generate_series(0, 15) n
             where _any
-                or n in (select hashtext(q) & 15 from unnest(_queues) q)
+                or n in (select hashtext(q) & 15 from unnest(_queues || 'jobrunner.outbox'::text) q)   -- every runner moves events
         ) b;
     end if;
 

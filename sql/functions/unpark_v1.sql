@@ -30,6 +30,7 @@ begin
                 limit _n
                 for no key update skip locked
             ) x
+            where not exists (select from jobrunner.subscriptions s where s.name = t.task and s.paused_at is not null)
             limit _n
         ))
         returning j.queue

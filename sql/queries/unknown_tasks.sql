@@ -44,6 +44,7 @@ waiting as (
     select j.queue, j.task, j.version, count(*) as jobs, 0 as ready, min(j.created_at) as since
     from jobrunner.jobs j
     where j.blocked_on = 'task'
+        and not exists (select from jobrunner.subscriptions s where s.name = j.task and s.paused_at is not null)   -- put aside, not unknown
     group by j.queue, j.task, j.version
     union all
     select f.queue, f.task, f.version, f.jobs, f.jobs, f.since

@@ -106,4 +106,5 @@ def test_a_claimed_row_has_the_fields_of_the_claim_in_order() -> None:
     names = [field.name for field in fields(Claimed)]
 
     assert " ".join(names[:10]) == "id task version queue priority seq attempt failures crashes max_attempts"
-    assert " ".join(names[10:]) == "key args headers run_at created_at started_at"
+    assert " ".join(names[10:16]) == "key args headers run_at created_at started_at"
+    assert names[16:] == ["event", "batch"], "what is read afterwards"

@@ -10,7 +10,9 @@ from typing import Any
 from jobrunner.policy.floor import Mark, Snapshot
 from jobrunner.store.jobs import Known, Tick
 from jobrunner.telemetry import Telemetry
+from jobrunner.worker.app import App
 from jobrunner.worker.claimer import Claimer
+from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.gate import Gate
 
 
@@ -32,12 +34,21 @@ async def test_a_task_that_stops_being_quick_during_a_look_ends_nothing() -> Non
                 return []
             slots.quick_tasks = set()
             now = datetime(2026, 1, 1, tzinfo=UTC)
-            return Tick(Snapshot(1, 1, frozenset()), Mark(0, now), 0, 0, 0, None, [("default", 0)])
+            return Tick(Snapshot(1, 1, frozenset()), Mark(0, now), 0, 0, 0, None, [("default", 0)], outbox=False)
 
     link: Any = Link()
     identity: Any = SimpleNamespace(claiming=asyncio.Lock(), runner_id=1)
     claimer = Claimer(
-        link, slots, Known(["shop.t"], [1]), None, 1.0, Telemetry(), Gate(), identity, on_crowded=lambda: None
+        link,
+        slots,
+        Known(["shop.t"], [1]),
+        None,
+        1.0,
+        Telemetry(),
+        Gate(),
+        identity,
+        on_crowded=lambda: None,
+        events=Deliveries(App("shop"), lambda: None),
     )
 
     async with asyncio.timeout(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -33,15 +34,15 @@ def tell_why(session: Session, job_id: Annotated[int, typer.Argument(metavar="ID
 @command(top, "trace")
 def show_trace(
     session: Session,
-    ref: Annotated[str, typer.Argument(metavar="REF", help="A subject like order:42, or job:ID, or just an ID.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many jobs.")] = 1000,
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A subject like order:42, job:ID or just an ID, or event:UUID.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many nodes.")] = 1000,
 ) -> None:
     """Show the tree of everything that one fact caused."""
     wanted = f"job:{ref}" if ref.isascii() and ref.isdecimal() else ref
     with session.connect() as conn:
         nodes = overview.trace(conn, wanted, limit=limit)
     if not nodes or all(node.state == "dropped" for node in nodes):
-        raise NotFound("trace of", wanted, "give a subject like order:42 or job:ID; history goes after its retention")
+        raise NotFound("trace of", wanted, "give a subject like order:42, job:ID or event:UUID; history goes after its retention")
     session.show(lambda: [shapes.trace_shape(node) for node in nodes], lambda: _forest(nodes))
     if len(nodes) == limit and not session.json:
         session.say(f"that is {limit}; there may be more: --limit")
@@ -63,6 +64,11 @@ def _forest(nodes: Sequence[TraceRow]) -> RenderableType:
 
 
 def _label(node: TraceRow) -> Text:
+    if node.kind == "transaction":
+        at = f"  {node.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if node.created_at else ""
+        return Text.assemble((f"transaction {node.id}", "dim"), (at, "dim"))
+    if node.kind == "event":
+        return _event(node)
     parts: list[str | Text | tuple[str, str]] = [
         (f"{node.id} ", "dim"),
         (node.task or "history dropped", "bold"),
@@ -79,4 +85,16 @@ def _label(node: TraceRow) -> Text:
         parts.append((f"  {node.subject}", "cyan"))
     if node.error and node.state != "succeeded":
         parts.append((f"  {node.error}", "red"))
+    return Text.assemble(*parts)
+
+
+def _event(node: TraceRow) -> Text:
+    where = "in the outbox" if node.id is None else f"#{node.id}"
+    parts: list[str | tuple[str, str]] = [("event ", "dim"), (node.type or "", "bold magenta"), f" {where}"]
+    if node.finished_at is not None and node.created_at is not None:
+        parts.append((f"  recorded after {output.rough(node.finished_at - node.created_at)}", "dim"))
+    if node.key:
+        parts.append((f"  key {node.key}", "dim"))
+    if node.subject:
+        parts.append((f"  {node.subject}", "cyan"))
     return Text.assemble(*parts)

@@ -1,0 +1,257 @@
+"""Events: what a class says about its type, one event on its way out, one as it was recorded, and what a handler sees of it.
+
+class OrderPaid(Event, name="order.paid", version=2, key="order_id", subject="order:{order_id}"):
+    order_id: UUID
+    amount: Decimal
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pydantic
+from pydantic import ConfigDict
+
+from jobrunner.errors import BadName, ConfigError
+from jobrunner.policy.models import Json, check_integer, check_name
+from jobrunner.policy.recorded import Recorded
+
+_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_TYPE_BYTES, _KEY_BYTES = 200, 512
+SYSTEM = "jobrunner"
+"""The first word of the types that jobrunner publishes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """What a class of events declares."""
+
+    name: str
+    """Words with dots: order.paid."""
+    version: int
+    """Of the payload that this class describes, 1 to 32767."""
+    key: str | None
+    """The field whose value orders events: what belongs together has one key."""
+    subject: str | None
+    """What an event is about, with fields in braces: "order:{order_id}"; `trace` finds it by that."""
+    oldest: int
+    """The oldest version that a log may still hold; from there on there must be a way up."""
+
+
+class Event(pydantic.BaseModel):
+    """The base of event classes: immutable pydantic models that name their type in the class line.
+
+    Class arguments: *name* (required to publish), *version* (1), *key* (a field), *subject* (a template of fields),
+    *oldest* (1; say more when no event of an older version was ever published).
+
+    Raises, where the class is declared:
+        ConfigError: an argument that cannot work.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    __event_type__: ClassVar[EventType | None] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        key: str | None = None,
+        subject: str | None = None,
+        oldest: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__pydantic_init_subclass__(**settings)
+        cls.__event_type__ = None if name is None else _declared(cls, name, version, key, subject, oldest)
+
+    # The arguments of the class line come by here too, on their way to the method above.
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        key: str | None = None,
+        subject: str | None = None,
+        oldest: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__init_subclass__(**settings)
+
+
+def _declared(
+    cls: type[Event], name: str, version: int, key: str | None, subject: str | None, oldest: int
+) -> EventType:
+    what = f"event class {cls.__name__}"
+    check_type(name)
+    if name.split(".")[0] == SYSTEM:
+        raise ConfigError(what, f"cannot be named {name}: types that begin with {SYSTEM}. belong to jobrunner itself")
+    check_integer("version", version, 1, 32767)
+    if not 1 <= oldest <= version:
+        raise ConfigError(what, f"has oldest={oldest}, which must be between 1 and its version {version}")
+    wanted = ({key} if key is not None else set()) | set(_fields_of(subject or "", what))
+    if missing := sorted(wanted - cls.model_fields.keys()):
+        raise ConfigError(
+            what, f"has no field {missing[0]} for its key or subject; it has {', '.join(cls.model_fields)}"
+        )
+    return EventType(name, version, key, subject, oldest)
+
+
+def _fields_of(template: str, what: str) -> list[str]:
+    names = re.findall(r"\{(\w+)\}", template)
+    if "{" in (rest := re.sub(r"\{\w+\}", "", template)) or "}" in rest:
+        raise ConfigError(
+            what, f"has a subject that cannot be read: {template!r}; write fields in braces, order:{{id}}"
+        )
+    return names
+
+
+def check_type(name: object) -> None:
+    """Raise BadName unless *name* can be the type of an event."""
+    if not isinstance(name, str) or not _TYPE.fullmatch(name) or len(name) > _TYPE_BYTES:
+        problem = f"must be words of letters, digits, _ and -, with dots between them, at most {_TYPE_BYTES} bytes"
+        raise BadName("event type", name, problem)
+
+
+def type_of(event: Event | type[Event]) -> EventType:
+    """What the class of *event* declares.
+
+    Raises:
+        ConfigError: it has no name.
+    """
+    found = event.__event_type__
+    if found is None:
+        cls = event if isinstance(event, type) else type(event)
+        raise ConfigError(f"event class {cls.__name__}", f'has no name: class {cls.__name__}(Event, name="…")')
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One event on its way out; made by `publication`."""
+
+    type: str
+    """Words with dots."""
+    version: int
+    """Of the payload."""
+    data: Mapping[str, Json]
+    """The payload."""
+    key: str | None
+    """What orders it, if anything."""
+    subject: str | None
+    """What it is about."""
+
+
+def publication(event: Event, *, key: str | None = None, subject: str | None = None) -> Publication:
+    """*event* as it is stored; *key* and *subject* instead of what its class says.
+
+    Raises:
+        ConfigError: its class has no name.
+        BadName: a key or subject that is empty, too long or has control characters.
+    """
+    declared = type_of(event)
+    data: dict[str, Json] = event.model_dump(mode="json", by_alias=True)
+    if key is None and declared.key is not None:
+        key = _text(_field(event, data, declared.key))
+    if subject is None and declared.subject is not None:
+        named = {name: _text(_field(event, data, name)) for name in _fields_of(declared.subject, declared.name)}
+        subject = re.sub(r"\{(\w+)\}", lambda found: named[found[1]] or "", declared.subject)
+    if key is not None:
+        check_name("key", key, _KEY_BYTES)
+    if subject is not None:
+        check_name("subject", subject, _KEY_BYTES)
+    return Publication(declared.name, declared.version, data, key, subject)
+
+
+def _field(event: Event, data: dict[str, Json], name: str) -> Json:
+    alias = type(event).model_fields[name].serialization_alias or type(event).model_fields[name].alias or name
+    return data[alias] if alias in data else data.get(name)
+
+
+def _text(value: Json) -> str | None:
+    """A field as a key: text as it is, numbers and the like as JSON writes them."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event as its handler sees it, without the payload; `cloudevent` has both, as CloudEvents 1.0 writes them."""
+
+    id: UUID
+    """The same for ever: the natural idempotency key across subscribers."""
+    position: int
+    """Its place in the log; 0 for one that was only dispatched."""
+    type: str
+    """Words with dots."""
+    version: int
+    """Of the payload as it was published; the handler may see it upcast."""
+    source: str
+    """Who published it."""
+    subject: str | None
+    """What it is about."""
+    key: str | None
+    """What orders it."""
+    time: datetime
+    """When it was published."""
+    headers: Mapping[str, Json]
+    """What was published beside the payload."""
+    correlation_id: UUID
+    """One for everything that one fact caused."""
+    causation_id: str | None
+    """What made somebody publish it: the id of an event, or job:ID; None where nothing of jobrunner's did."""
+    replay: bool
+    """Whether this subscription is seeing it again."""
+    data: Mapping[str, Json] = field(repr=False)
+    """The payload as it was published."""
+
+    @classmethod
+    def of(cls, recorded: Recorded, *, replay: bool) -> Envelope:
+        """The envelope of a row of the log."""
+        cause = recorded.cause_event or (recorded.cause_job_id and f"job:{recorded.cause_job_id}")
+        return cls(
+            id=recorded.event_id,
+            position=recorded.position,
+            type=recorded.type,
+            version=recorded.version,
+            source=recorded.source,
+            subject=recorded.subject,
+            key=recorded.key,
+            time=recorded.occurred_at,
+            headers=json.loads(recorded.headers),
+            correlation_id=recorded.correlation_id,
+            causation_id=str(cause) if cause else None,
+            replay=replay,
+            data=json.loads(recorded.data),
+        )
+
+    def cloudevent(self) -> dict[str, Json]:
+        """The event as CloudEvents 1.0 in JSON, with the extensions partitioning, sequence and distributed tracing.
+
+        `sequence` is the position in 19 digits, so that text sorts like numbers; what has no value is left out.
+        """
+        traced = {name: self.headers[name] for name in ("traceparent", "tracestate") if name in self.headers}
+        attributes: dict[str, Json] = {
+            "specversion": "1.0",
+            "id": str(self.id),
+            "source": self.source or "jobrunner",
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "datacontenttype": "application/json",
+            "dataschema": f"urn:jobrunner:{self.type}:{self.version}",
+            "partitionkey": self.key,
+            "sequence": f"{self.position:019d}" if self.position else None,
+            "correlationid": str(self.correlation_id),
+            "causationid": self.causation_id,
+            **traced,
+            "data": dict(self.data),
+        }
+        return {name: value for name, value in attributes.items() if value is not None}

@@ -1,0 +1,3 @@
+-- The events of deliveries.
+select d.*
+from jobrunner.load_deliveries_v1(%(args)s::text[]) d

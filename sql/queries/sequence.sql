@@ -1,0 +1,3 @@
+-- What publishers left, moved into the log: how many events (-1: another is at it), how many deliveries.
+select s.moved, s.delivered
+from jobrunner.sequence_v1(%(n)s, %(floor)s, %(alone)s) s
