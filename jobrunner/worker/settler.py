@@ -146,17 +146,17 @@ class Settler:
         """Send a batch of each kind; whether any settlement got its answer."""
         pending, runner, any_answered = self.pending, self._identity.runner_id, False
         if pending.done:
-            first = [pending.done[n] for n in range(min(BATCH, len(pending.done)))]
-            answered = await self._finish(runner, sorted(first, key=_by_id))
+            sent = _first(pending.done)
+            answered = await self._finish(runner, sent)
             any_answered |= bool(answered)
-            self._forget(pending.done, {job.id for job, _ in first})
             # The rest someone holds: settle passes over such rows, finish would wait for them again.
-            pending.other.extend((job, _success(job, result)) for job, result in first if job.id not in answered)
+            busy = _take_out(pending.done, sent, answered)
+            pending.other.extend((job, _success(job, result)) for job, result in busy)
         if pending.other:
-            rows = sorted((pending.other[n] for n in range(min(BATCH, len(pending.other)))), key=_by_id)
-            answered = await self._settle(runner, rows)
+            sent = _first(pending.other)
+            answered = await self._settle(runner, sent)
             any_answered |= bool(answered)
-            self._forget(pending.other, answered)
+            pending.other.extend(_take_out(pending.other, sent, answered))
         if pending.in_place:
             ids, keyed = [job.id for job in pending.in_place], any(job.key is not None for job in pending.in_place)
             await self._link.run(jobs.depart, runner, ids)
@@ -167,14 +167,6 @@ class Settler:
                 self._intake.again()
             return True
         return any_answered
-
-    @staticmethod
-    def _forget(queue: deque[Any], answered: set[int]) -> None:
-        """Take the answered ones of the first batch off; busy ones go to the end."""
-        for _ in range(min(BATCH, len(queue))):
-            item = queue.popleft()
-            if item[0].id not in answered:
-                queue.append(item)
 
     async def _finish(self, runner: int, batch: list[tuple[Claimed, str | None]]) -> set[int]:
         ids = [job.id for job, _ in batch]
@@ -193,7 +185,7 @@ class Settler:
 
     async def _settle(self, runner: int, rows: list[tuple[Claimed, Settlement]]) -> set[int]:
         try:
-            settled = await self._link.run(jobs.settle, runner, [_row(settlement) for _, settlement in rows])
+            settled = await self._link.run(jobs.settle, runner, [as_row(settlement) for _, settlement in rows])
         except psycopg.Error as error:
             if len(rows) == 1:
                 return await self._unwritable(runner, *rows[0], error)
@@ -217,7 +209,7 @@ class Settler:
         if trouble(error) is not Trouble.REFUSED:
             return set()
         log.error("the settlement of job %s cannot be stored, its state alone is: %s", job.id, error)
-        row = _row(
+        row = as_row(
             Settlement(
                 job.id,
                 job.attempt,
@@ -246,16 +238,36 @@ class Settler:
         return {job.id for job, _ in batch} - {id_ for id_, verdict in verdicts.items() if verdict == "busy"}
 
 
-def _by_id(item: tuple[Claimed, Any]) -> int:
-    return item[0].id
+def _first(queue: deque[tuple[Claimed, Any]]) -> list[tuple[Claimed, Any]]:
+    """The first settlements of *queue*, one of a job at the most, by ascending id: they can be told apart by it."""
+    first: dict[int, tuple[Claimed, Any]] = {}
+    for n in range(min(BATCH, len(queue))):
+        first.setdefault(queue[n][0].id, queue[n])
+    return [first[job_id] for job_id in sorted(first)]
+
+
+def _take_out(
+    queue: deque[tuple[Claimed, Any]], sent: list[tuple[Claimed, Any]], answered: set[int]
+) -> list[tuple[Claimed, Any]]:
+    """Take what was *sent* off *queue* and return what of it has no answer: someone holds it.
+
+    By identity and not by the job's id: while the answer was on its way the next attempt of the same job may have been claimed,
+    run and put here. Its settlement was not sent; dropped with the other, it left the job running for ever.
+    """
+    mine, rest = {id(item) for item in sent}, list[tuple[Claimed, Any]]()
+    for _ in sent:
+        while id(item := queue.popleft()) not in mine:
+            rest.append(item)
+    queue.extendleft(reversed(rest))
+    return [item for item in sent if item[0].id not in answered]
 
 
 def _success(job: Claimed, result: str | None) -> Settlement:
     return Settlement(job.id, job.attempt, State.SUCCEEDED, result=None if result is None else json.loads(result))
 
 
-def _row(settlement: Settlement) -> dict[str, Any]:
-    """The settlement as settle_v1 takes it."""
+def as_row(settlement: Settlement) -> dict[str, Any]:
+    """*settlement* as settle_v1 takes it."""
     error = settlement.error
     row: dict[str, Any] = {
         "id": settlement.job_id,

@@ -369,3 +369,33 @@ async def test_a_settlement_that_cannot_be_stored_is_not_lost_when_its_row_is_he
     bench.books.locked, bench.books.before = set(), lambda name, ids: None
     await bench.drained()
     assert 5 in bench.books.settled
+
+
+async def test_the_next_attempt_that_ends_while_the_last_one_is_answered_is_settled_too(bench: Bench) -> None:
+    """A retry at once: its row was claimed again, run and put here before the first answer came. By its id alone it was taken for
+    the settled one and dropped; the job then ran for ever on a runner that lived and had forgotten it."""
+
+    def claimed_again(name: str, ids: set[int]) -> None:
+        if name == "settle" and 7 not in bench.books.running:
+            bench.books.after = lambda name, ids: None
+            bench.books.running[7] = 2
+            bench.settler.put(claimed(job_id=7, attempt=2, key="k"), Settlement(7, 2, State.SUCCEEDED, keyed=True))
+
+    bench.books.after = claimed_again
+    bench.put(7, state=State.SCHEDULED, key="k", delay=timedelta(milliseconds=1), failed=True)
+    bench.put(8, 9, key="k")
+    await bench.drained()
+
+    assert bench.books.running == {}
+    assert bench.books.settled[7] == ("succeeded", None)
+
+
+async def test_two_attempts_of_a_job_are_never_settled_in_one_statement(bench: Bench) -> None:
+    bench.books.locked = {7}
+    bench.put(7, state=State.SCHEDULED, key="k", delay=timedelta(0), failed=True)
+    bench.settler.put(claimed(job_id=7, attempt=2, key="k"), Settlement(7, 2, State.SUCCEEDED, keyed=True))
+    await eventually(lambda: len(bench.books.calls) > 4, what="some tries")
+    bench.books.locked.clear()
+    await bench.drained()
+
+    assert bench.books.settled[7] == ("scheduled", None)
