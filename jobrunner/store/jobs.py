@@ -24,6 +24,7 @@ _CLAIM = query("claim")
 _FINISH = query("finish")
 _SETTLE = query("settle")
 _DEPART = query("depart")
+_UNDEPARTED = query("undeparted")
 _SWEEP = query("sweep")
 _VERDICT = query("verdict")
 _TICK = query("tick")
@@ -114,6 +115,12 @@ async def verdict(
 async def depart(conn: Connection, runner: int, ids: Sequence[int]) -> int:
     """Move jobs that ended in place to history and pass the turn of their keys on; returns how many it took care of."""
     return int((await _row(conn, _DEPART, {"ids": sorted(ids), "runner": runner}))[0])
+
+
+async def undeparted(conn: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of *ids* that ended in place and are still where they were."""
+    cursor = await conn.execute(_UNDEPARTED, {"ids": list(ids)})
+    return {job_id for (job_id,) in await cursor.fetchall()}
 
 
 async def sweep(conn: Connection, n: int) -> int:

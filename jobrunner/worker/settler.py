@@ -35,6 +35,7 @@ FULL = 2000
 
 _LINGER = 0.002
 _BUSY_WAIT = 0.1
+_DEPARTURES = 20  # tries to move a job out of the way before the sweep does
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Settler:
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._departures: dict[int, int] = {}
 
     def put(self, job: Claimed, settlement: Settlement | None) -> None:
         """Take one settlement; None: the job was finished in place."""
@@ -158,15 +160,31 @@ class Settler:
             any_answered |= bool(answered)
             pending.other.extend(_take_out(pending.other, sent, answered))
         if pending.in_place:
-            ids, keyed = [job.id for job in pending.in_place], any(job.key is not None for job in pending.in_place)
-            await self._link.run(jobs.depart, runner, ids)
-            for _ in ids:
-                pending.in_place.popleft()
-            self._telemetry.emit("jobs.succeeded", len(ids))
-            if keyed:
-                self._intake.again()
-            return True
+            any_answered |= await self._depart(runner)
         return any_answered
+
+    async def _depart(self, runner: int) -> bool:
+        """Move what was finished in place out of the way; whether any of it went.
+
+        A row that a seat step holds at this moment is passed over, and so is one whose next in line somebody holds: again, soon. At
+        last it is left to the sweep, which comes every 5 s: too long for the next of its key to wait for a matter of microseconds.
+        """
+        sent = [self.pending.in_place[n] for n in range(min(BATCH, len(self.pending.in_place)))]
+        ids = [job.id for job in sent]
+        went = await self._link.run(jobs.depart, runner, ids)
+        left = set[int]() if went == len(ids) else await self._link.run(jobs.undeparted, ids)
+        for job in sent:
+            self.pending.in_place.popleft()
+            tries = self._departures.pop(job.id, 0)
+            if job.id in left and tries < _DEPARTURES:
+                self._departures[job.id] = tries + 1
+                self.pending.in_place.append(job)
+        ended = [job for job in sent if job.id not in left]
+        if ended:
+            self._telemetry.emit("jobs.succeeded", len(ended))
+        if any(job.key is not None for job in ended):
+            self._intake.again()
+        return bool(ended)
 
     async def _finish(self, runner: int, batch: list[tuple[Claimed, str | None]]) -> set[int]:
         ids = [job.id for job, _ in batch]
