@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -36,23 +37,23 @@ def example() -> str:
 
 
 def test_the_example_has_about_thirty_lines() -> None:
-    assert len(example().splitlines()) <= 32
+    assert len(example().splitlines()) <= 36
 
 
 async def test_the_example_pays_an_order(dsn: str, conn: Connection) -> None:
     conn.execute("create table orders (id uuid primary key, paid boolean not null)")
-    conn.execute("create table ledger (order_id uuid, amount int)")
+    conn.execute("create table ledger (order_id uuid, amount numeric)")
     conn.execute("insert into orders values (%s, false)", [ORDER])
     mail = Mail()
     shop: dict[str, Any] = {"mail": mail, "__name__": "shop"}
-    exec(compile(example(), str(README), "exec"), shop)
+    exec(compile(example(), str(README), "exec", dont_inherit=True), shop)
 
-    shop["pay"](conn, ORDER, 5)
+    shop["pay"](conn, ORDER, Decimal(5))
     assert conn.execute("select paid from orders").fetchall() == [(True,)]
 
     async with Runner(shop["app"], dsn, poll="100ms") as runner:
         await runner.wait_idle(10)
-        assert conn.execute("select order_id, amount from ledger").fetchall() == [(ORDER, 5)]
+        assert conn.execute("select order_id, amount from ledger").fetchall() == [(ORDER, Decimal(5))]
         (receipt,) = conn.execute("select id, state, max_attempts from jobrunner.jobs").fetchall()
         assert receipt[1:] == ("scheduled", 8)
 
@@ -64,7 +65,13 @@ async def test_the_example_pays_an_order(dsn: str, conn: Connection) -> None:
         await eventually(lambda: mail.sent, what="the receipt")
 
     assert mail.sent == [(ORDER, receipt[0])]
-    assert conn.execute("select count(*) from jobrunner.trace(%s)", [f"order:{ORDER}"]).fetchone() == (1,)
+    tree = conn.execute("select depth, kind, coalesce(type, task) from jobrunner.trace(%s)", [f"order:{ORDER}"]).fetchall()
+    assert tree == [
+        (0, "transaction", None),
+        (1, "event", "order.paid"),
+        (2, "delivery", "shop.post_ledger"),
+        (1, "job", "shop.send_receipt"),
+    ]
 
 
 def test_every_proof_that_the_readme_names_exists() -> None:

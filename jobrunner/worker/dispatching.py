@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, overload
 from uuid import UUID, uuid4
@@ -74,10 +74,11 @@ class Dispatching(Registry):
     ) -> Awaitable[None] | None:
         """Run the subscribers of *event*, one after another in the order of their declaration, here and now.
 
-        The first error is raised and ends it. *conn* is lent to `ctx.transaction()` as a savepoint: what handlers write commits
-        or not with the caller's transaction. Nothing is recorded, delivered to other services or tried again. What handlers
-        answer (Retry, Snooze, …) means nothing. An awaitable on an async connection; without one an async handler is run to
-        its end, which inside an event loop is an error: there `await app.dispatch_async(event)`.
+        The first error is raised and ends it. *conn* is lent to `ctx.transaction()`: a savepoint in the transaction that you have
+        begun, so what handlers write commits or not with it (where you have begun none, each commits by itself). Nothing is
+        recorded, delivered to other services or tried again. What handlers answer (Retry, Snooze, …) means nothing. An awaitable
+        on an async connection; without one an async handler is run to its end, which inside an event loop is an error: there
+        `await app.dispatch_async(event)`.
 
         Raises:
             ConfigError: the event's class has no name, a handler cannot be run here, or it wants a connection that it has not got.
@@ -97,10 +98,9 @@ class Dispatching(Registry):
         for one, run, arguments in self._runs(event, conn):
             token = current.set(run)
             try:
+                answer = _handler(one)(run, **arguments)
                 if one.is_async:
-                    await one.function(run, **arguments)
-                else:
-                    one.function(run, **arguments)
+                    await answer
             finally:
                 current.reset(token)
 
@@ -149,9 +149,14 @@ def _as_claimed(one: Subscription[Any, Any], event: Recorded) -> Claimed:
     )  # fmt: skip
 
 
+def _handler(one: Runnable) -> Callable[..., Any]:
+    """What was decorated: here is no cursor that a stream would move."""
+    return one.handler if isinstance(one, Stream) else one.function
+
+
 def _call(run: Context, one: Runnable, arguments: dict[str, Any]) -> None:
     current.set(run)
-    one.function(run, **arguments)
+    _handler(one)(run, **arguments)
 
 
 def _run_to_its_end(run: Context, one: Runnable, arguments: dict[str, Any]) -> None:
@@ -166,6 +171,6 @@ def _run_to_its_end(run: Context, one: Runnable, arguments: dict[str, Any]) -> N
 
     async def main() -> None:
         current.set(run)
-        await one.function(run, **arguments)
+        await _handler(one)(run, **arguments)
 
     asyncio.run(main())

@@ -151,9 +151,11 @@ def handled(name: str, function: Callable[..., Any], what: Sequence[type[Event] 
     try:
         hint = get_type_hints(function).get(parameters[1].name, Any)
     except NameError as error:
-        raise ConfigError(
-            f"subscription {name}", f"has an annotation that cannot be read where it is declared: {error}"
-        ) from None
+        if any(isinstance(one, str) for one in what):
+            raise ConfigError(
+                f"subscription {name}", f"has an annotation that cannot be read where it is declared: {error}"
+            ) from None
+        hint = Any  # a class that is local to a function: it is named in the decorator too
     if many and hint is not Any:
         hint = (*get_args(hint), Any)[0]
     classes = {type_of(cls).name: cls for cls in what if not isinstance(cls, str)}

@@ -51,14 +51,24 @@ begin
             if _x.id is null then
                 return format('Job %s waits for key %L that nobody holds (its holder was removed by hand): runners repair it within the hour, or at once: select jobrunner.repair_keys_v1()', _id, _j.key);
             end if;
+            if _x.state = 'dead' and exists (select from jobrunner.subscriptions s where s.name = _j.task) then
+                return format('Job %s waits behind a dead delivery of its key, job %s, %s before it in the line: jobrunner subs resolve %s %s retry|discard', _id,
+                    _x.id, case when _n = 1000 then 'at least 1000' else _n::text end, _j.task, quote_literal(substr(_j.key, length(_j.task) + 2)));
+            end if;
             return format('Job %s waits for its turn on key %L: job %s holds it (%s), %s before it in the line; see: jobrunner why %s', _id, _j.key,
                 _x.id, _x.state, case when _n = 1000 then 'at least 1000' else _n::text end, _x.id);
         when 'task' then
+            if exists (select from jobrunner.subscriptions s where s.name = _j.task and s.paused_at is not null) then
+                return jobrunner.why_paused(_id, _j.task);
+            end if;
             return format('Job %s waits for a runner that knows task %s (version %s): no live runner does; start one with the code that has it: jobrunner run APP', _id, _j.task, _j.version);
         else
             return format('Job %s is blocked on %s.', _id, _j.blocked_on);
         end case;
     else
+        if exists (select from jobrunner.subscriptions s where s.name = _j.task and s.paused_at is not null) then
+            return jobrunner.why_paused(_id, _j.task);
+        end if;
         select * into _x from jobrunner.queues q where q.name = _j.queue and q.paused_at is not null;
         if found then
             return format('Job %s is ready, but queue %s is paused since %s by %s: jobrunner queues resume %s', _id, _j.queue,

@@ -19,6 +19,7 @@ EXAMPLES: list[JobrunnerError] = [
     errors.BadName("queue", "", "must not be empty"),
     errors.OutOfBounds("priority", 70_000, "a whole number from -32768 to 32767"),
     errors.Unhealthy(["no runner is alive", "queue mail is paused"]),
+    errors.Incompatible(["order.paid v2: amount was removed"], "asyncapi.json"),
     errors.NotFound("job", 42),
     errors.UnknownTask("shop.pya", ["shop.pay"]),
     errors.Conflict("requeue job 42", "it is running"),

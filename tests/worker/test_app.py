@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from pydantic import BaseModel
 
-from jobrunner import App, Backoff, Context, Job, Runner
+from jobrunner import App, Backoff, Context, Event, Job, Runner
 from jobrunner.errors import (
     BadName,
     ConfigError,
@@ -497,7 +497,7 @@ def test_a_hundred_thousand_calls_go_in_with_progress_and_are_drawn_only_as_they
 # ------------------------------------------------------------------------------------------------ two phases, causes
 
 
-async def test_a_prepared_transaction_may_enqueue_while_a_runner_sleeps(connect: Connect, dsn: str) -> None:
+async def test_a_prepared_transaction_may_enqueue_and_publish_while_a_runner_sleeps(connect: Connect, dsn: str) -> None:
     prepared = connect().execute("show max_prepared_transactions").fetchone()
     if prepared == ("0",):
         pytest.skip("the server takes no prepared transactions")
@@ -508,15 +508,24 @@ async def test_a_prepared_transaction_may_enqueue_while_a_runner_sleeps(connect:
     async def note(ctx: Context, n: int) -> None:
         ran.append(n)
 
+    class Noted(Event, name="noted"):
+        n: int
+
+    @mine.on(Noted)
+    async def heard(ctx: Context, event: Noted) -> None:
+        ran.append(event.n)
+
     async with Runner(mine, dsn) as runner:
         await eventually(runner._claimer.resting.is_set, what="a sleeping runner")
         with psycopg.connect(dsn) as two:
             two.tpc_begin("shop-42")
             mine.enqueue(two, note.job(n=1))
             mine.enqueue_many(two, [note.job(n=2)])
+            mine.publish(two, Noted(n=3))
+            mine.publish_many(two, [Noted(n=4)])
             two.tpc_prepare()
             two.tpc_commit()
-        await eventually(lambda: sorted(ran) == [1, 2], what="the prepared jobs")
+        await eventually(lambda: sorted(ran) == [1, 2, 3, 4], what="the prepared jobs and events")
 
 
 async def test_what_a_handler_enqueues_is_linked_to_it(dsn: str, conn: Connection) -> None:
