@@ -38,6 +38,8 @@ class Step:
     """There is more to do at once."""
     near: bool
     """The next step should be the last: it meets the present."""
+    waits: bool
+    """Some walk only waits for its rate, or for room among what is delivered and not yet handled."""
 
 
 async def sequence(conn: Connection, n: int, floor: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from jobrunner.errors import (
     InvalidJob,
     JobrunnerError,
     MissingPrivilege,
+    NotFound,
     ReadOnlyServer,
     SchemaMismatch,
 )
@@ -28,6 +29,15 @@ from jobrunner.store.migrate import SCHEMA_VERSION
 
 BAD_CALL = "JR003"
 """Raised by the SQL functions for arguments that they refuse, with a sentence."""
+
+CANNOT_BE = "JR004"
+"""Raised by the SQL functions for what cannot be right in the state that there is, with a sentence."""
+
+NOT_THERE = "JR005"
+"""Raised by the SQL functions for a name that nothing has, with a sentence."""
+
+_OURS = "jobrunner: "
+"""How the sentences of the SQL functions begin."""
 
 _UNKNOWN_OBJECT = {"3F000", "42P01", "42703", "42704", "42883"}
 
@@ -73,18 +83,34 @@ def in_our_words(error: psycopg.Error, dsn: str, role: str = "") -> JobrunnerErr
             return ReadOnlyServer(dsn, said)
         case "42501":
             return MissingPrivilege(role or _role(dsn), f"do this ({said})")
+        case "55P03" if said.startswith(_OURS):
+            return Conflict("do this now", said.removeprefix(_OURS))
         case "55P03":
             return Conflict("change the schema", "another session holds a table that it needs; try again in a moment")
         case "57014":
             return DatabaseUnavailable(dsn, said, "raise statement_timeout, or ask for less at once")
         case state if state == BAD_CALL:
-            return InvalidJob(said.removeprefix("jobrunner: "))
+            return InvalidJob(said.removeprefix(_OURS))
+        case state if state == CANNOT_BE:
+            return Conflict("do this", said.removeprefix(_OURS))
+        case state if state == NOT_THERE:
+            return _not_there(said.removeprefix(_OURS))
         case state if state in _UNKNOWN_OBJECT:
             return SchemaMismatch(None, SCHEMA_VERSION, f"is not complete ({said}); run `jobrunner migrate`")
         case str() as state if state[:2] in {"08", "28", "3D", "53", "57"}:
             return _no_connection(said, dsn)
         case _:
             return None
+
+
+def _not_there(said: str) -> NotFound:
+    if found := re.fullmatch(r"there is no (subscription|replay|saga) (.+)", said):
+        lists = {"subscription": "subs list", "replay": "replay list", "saga": "sagas list"}[found[1]]
+        return NotFound(found[1], found[2], f"list them with: jobrunner {lists}")
+    if found := re.fullmatch(r"no dead delivery blocks key (.+) of subscription (.+)", said):
+        where = f"blocks key {found[1]} of {found[2]}"
+        return NotFound("dead delivery that", where, f"look at it with: jobrunner subs show {found[2]}")
+    return NotFound("such thing:", said, "look what there is with: jobrunner status")
 
 
 def _no_connection(said: str, dsn: str) -> DatabaseUnavailable:

@@ -20,6 +20,7 @@ from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, en
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.dispatching import Dispatching
 from jobrunner.worker.publishing import Publishing
+from jobrunner.worker.sagas import Sagas
 from jobrunner.worker.statements import one, one_async, will_be_prepared
 from jobrunner.worker.subscribing import Subscribing
 from jobrunner.worker.task import Task
@@ -37,7 +38,7 @@ class Decorator(Protocol):
         """The task."""
 
 
-class App(Publishing, Subscribing, Dispatching):
+class App(Publishing, Subscribing, Sagas, Dispatching):
     """One service: its tasks and subscriptions. Handlers never need it; whoever enqueues, publishes and runs does."""
 
     @overload

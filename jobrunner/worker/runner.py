@@ -203,7 +203,7 @@ class Runner:
             limits=self._limits,
         )
         self._sequencer = Sequencer(
-            self._sequence_link, deliveries.floors, deliveries.horizon, self._poll, self.telemetry, self._claimer.wake
+            self._sequence_link, deliveries.floors, deliveries.horizon, self.telemetry, self._claimer.wake
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(

@@ -1,12 +1,13 @@
 """The sequencer of one runner: moves what publishers left into the log, and walks over the log for those who want the past.
 
-Every runner has one, and one works at a time. It is woken by a publisher's notification, by a look of the claimer that saw
-something in the outbox, and by the poll. Its connection is its own: a step of a thousand events takes some 20 ms, and no claim or
-settlement should wait for that.
+Every runner has one, and one works at a time. It is woken by a publisher's notification, and by a look of the claimer that saw
+something in the outbox: so the claimer's poll is its own, and an idle runner asks nothing twice. It has a connection to itself: a
+step of a thousand events takes some 20 ms, and no claim or settlement should wait for that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from jobrunner.policy.floor import Floors, Horizon
@@ -18,16 +19,19 @@ from jobrunner.worker.loop import Loop
 BATCH = 1000
 """Events in one step: 500 is a tenth slower, 2,000 a tenth faster and twice as long to wait for."""
 
+_NET = 5.0  # seconds between two looks that nobody asked for
+_BREATH = 0.1  # seconds that a walk waits for room, or for its rate
+
 
 class Sequencer:
     """Two loops on one connection."""
 
     def __init__(
-        self, link: Link, floors: Floors, horizon: Horizon, poll: float, telemetry: Telemetry, wake: Callable[[], None]
+        self, link: Link, floors: Floors, horizon: Horizon, telemetry: Telemetry, wake: Callable[[], None]
     ) -> None:
         self._link, self._floors, self._horizon, self._telemetry, self._wake = link, floors, horizon, telemetry, wake
-        self._sequence = Loop("sequence", self._step, poll, telemetry)
-        self._walk = Loop("replay", self._walk_step, poll, telemetry)
+        self._sequence = Loop("sequence", self._step, _NET, telemetry)
+        self._walk = Loop("replay", self._walk_step, _NET, telemetry)
         self._last = False
         self.loops = (self._sequence, self._walk)
         """To be run, each in a task."""
@@ -59,4 +63,6 @@ class Sequencer:
             self._telemetry.emit("events.replayed", step.delivered)
             self._wake()
         self._last = step.near
+        if step.waits or (step.walk is not None and not step.more):
+            asyncio.get_running_loop().call_later(_BREATH, self._walk.nudge)
         return step.walk is not None and step.more

@@ -12,7 +12,7 @@ declare
     _new     jobrunner.subscriptions;
 begin
     perform jobrunner.require_read_committed();
-    perform pg_advisory_xact_lock(727004);
+    perform jobrunner.lock_log();
     perform 1 from jobrunner.subscriptions s where s.name = _name for no key update;
     if not found then
         raise exception 'jobrunner: there is no subscription %', _name using errcode = 'JR005';

@@ -8,7 +8,7 @@ declare
     _gone integer;
 begin
     perform jobrunner.require_read_committed();
-    perform pg_advisory_xact_lock(727004);
+    perform jobrunner.lock_log();
     perform jobrunner.require_subscription(_name);
     delete from jobrunner.subscriptions s where s.name = _name;
     update jobrunner.replays r

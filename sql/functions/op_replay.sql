@@ -33,7 +33,7 @@ begin
     elsif _rate <= 0 then
         raise exception 'jobrunner: the rate must be above 0 a second' using errcode = 'JR003';
     end if;
-    perform pg_advisory_xact_lock(727004);
+    perform jobrunner.lock_log();
     select s.* into _s from jobrunner.subscriptions s where s.name = _subscription for no key update;
     if not found then
         raise exception 'jobrunner: there is no subscription %', _subscription using errcode = 'JR005';

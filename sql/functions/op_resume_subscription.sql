@@ -8,8 +8,7 @@ as $$
 declare
     _changed boolean;
 begin
-    perform jobrunner.require_read_committed();
-    perform pg_advisory_xact_lock(727004);
+    perform jobrunner.lock_log();
     perform jobrunner.require_subscription(_name);
     update jobrunner.subscriptions s
     set paused_at = null,

@@ -3,10 +3,11 @@
 -- is close to it: the caller then asks for a _last step. That one takes the sequencer's lock, and all that is left; from the next
 -- event on the subscription is live. So no key ever sees a later event before an earlier one, and each event comes once. A _last
 -- step takes the walk of these that came farthest: another that is further back must not keep it from its end. Returns
--- the id of the walk (null: nothing to do now), how many deliveries it made, and whether there is more to do at once.
+-- the id of the walk (null: nothing to do now), how many deliveries it made, whether there is more to do at once, and whether
+-- some walk only waits for its rate or for room.
 create or replace function jobrunner.replay_step_v1(
     _n integer, _last boolean default false, _open integer default 10000,
-    out walk bigint, out delivered integer, out more boolean, out near boolean
+    out walk bigint, out delivered integer, out more boolean, out near boolean, out waits boolean
 )
 language plpgsql
 set enable_seqscan = off
@@ -31,7 +32,7 @@ begin
     more := false;
     near := false;
     if _last then                                -- before the row, as whoever registers or rewinds does
-        perform pg_advisory_xact_lock(727004);
+        perform jobrunner.lock_log();
     end if;
     select r.*
     into _r
@@ -46,8 +47,16 @@ begin
     limit 1
     for update of r skip locked;
     if not found then
+        waits := exists (
+            select
+            from jobrunner.replays r
+            join jobrunner.subscriptions s on s.name = r.subscription
+            where r.state = 'running'
+                and s.paused_at is null
+        );
         return;
     end if;
+    waits := false;
     walk := _r.id;
     select s.* into _s from jobrunner.subscriptions s where s.name = _r.subscription;
     if _r.rate is not null then

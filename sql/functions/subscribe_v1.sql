@@ -15,7 +15,7 @@ begin
     perform jobrunner.require_read_committed();
     select s.* into _s from jobrunner.subscriptions s where s.name = _name;
     if not found then
-        perform pg_advisory_xact_lock(727004);
+        perform jobrunner.lock_log();
         select h.position into _head from jobrunner.log_head() h;
         select d.* into _s from jsonb_populate_record(null::jobrunner.subscriptions, jobrunner.subscription_spec(_spec)) d;
         insert into jobrunner.subscriptions (

@@ -131,15 +131,22 @@ class Rig:
     # ---------------------------------------------------------------------------------------------- runners
 
     def spawn(
-        self, *, slots: int = 10, queue: str | None = None, lease: float = LEASE, grace: float = 5, ready: bool = True
+        self,
+        *,
+        slots: int = 10,
+        queue: str | None = None,
+        lease: float = LEASE,
+        grace: float = 5,
+        ready: bool = True,
+        program: str = "tests.faults.program:app",
     ) -> Process:
-        """Start a runner; *ready*: return when it has registered."""
+        """Start a runner of *program*; *ready*: return when it has registered."""
         log = self.folder / f"runner-{len(self.processes)}.log"
         settings = ["--slots", str(slots), "--lease", f"{lease}s", "--grace", f"{grace}s"]
         settings += ["--queue", queue] if queue else []
         with log.open("wb") as out:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "jobrunner", "run", "tests.faults.program:app", "--dsn", self.dsn, *settings],
+                [sys.executable, "-m", "jobrunner", "run", program, "--dsn", self.dsn, *settings],
                 cwd=ROOT,
                 env={**os.environ, "FAULTS_FOLDER": str(self.folder), "PYTHONWARNINGS": "default"},
                 stdin=subprocess.DEVNULL,

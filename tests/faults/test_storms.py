@@ -16,8 +16,8 @@ pytestmark = pytest.mark.faults
 SECONDS = 4 * SIZE
 RUNNERS = 3
 PER_SECOND = 150.0
-CONNECTIONS = 4 + 4 + 4
-"""Of one runner: claim, settle, listen, beat; handlers' connections, async and sync."""
+CONNECTIONS = 5 + 4 + 4
+"""Of one runner: claim, settle, sequence, listen, beat; handlers' connections, async and sync."""
 
 OURS: LiteralString = """
     select pid from pg_stat_activity where datname = current_database() and starts_with(application_name, 'jobrunner ')"""

@@ -20,8 +20,12 @@ class Moved(Event, name="moved", version=4, oldest=2):
 def _steps(*starts: int) -> Upcasters:
     made = Upcasters()
     for start in starts:
-        made.add("moved", start, lambda data, start=start: {"path": [*data.get("path", []), start]})  # type: ignore[misc]
+        made.add("moved", start, _step(start))
     return made
+
+
+def _step(start: int) -> Any:
+    return lambda data: {"path": [*data.get("path", []), start]}
 
 
 @given(st.sets(st.integers(1, 6)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -79,17 +80,16 @@ def test_the_callers_connection_is_lent_as_a_savepoint(app: App, conn: Connectio
 
     @app.on(Opened)
     def write(ctx: Context, event: Opened) -> None:
-        with pytest.raises(ZeroDivisionError), ctx.transaction(final=False) as tx:
+        with suppress(ZeroDivisionError), ctx.transaction(final=False) as tx:
             tx.execute("insert into accounts values ('never')")
             raise ZeroDivisionError
         with ctx.transaction() as tx:
             tx.execute("insert into accounts values (%s)", [event.owner])
         app.publish(conn, Opened(owner="from a handler"))
 
-    with pytest.raises(KeyError), conn.transaction():
+    with conn.transaction(force_rollback=True):
         app.dispatch(Opened(owner="ann"), conn)
         assert conn.execute("select owner from accounts").fetchall() == [("ann",)]
-        raise KeyError
     assert conn.execute("select owner from accounts").fetchall() == []
 
     with conn.transaction():
@@ -135,7 +135,7 @@ def test_a_handler_without_a_connection_is_told_so(app: App) -> None:
         with ctx.transaction():
             pass
 
-    with pytest.raises(ConfigError, match="app.dispatch"):
+    with pytest.raises(ConfigError, match=r"app\.dispatch"):
         app.dispatch(Opened(owner="ann"))
 
 

@@ -56,10 +56,9 @@ def test_an_event_is_written_as_its_class_says(conn: Connection, app: App) -> No
 
 
 def test_a_rollback_takes_the_event_along(conn: Connection, app: App) -> None:
-    with pytest.raises(ZeroDivisionError), conn.transaction():
+    with conn.transaction(force_rollback=True):
         app.publish(conn, Noted(text="never"))
         app.publish_many(conn, [Noted(text="nor this")])
-        raise ZeroDivisionError
 
     assert _outbox(conn) == []
 
@@ -67,7 +66,9 @@ def test_a_rollback_takes_the_event_along(conn: Connection, app: App) -> None:
 def test_what_is_given_stands_above_what_the_class_says(conn: Connection, app: App) -> None:
     event_id = uuid4()
 
-    app.publish(conn, OrderPaid(order_id=ORDER, amount=Decimal(1)), key="k", subject="s", source="till", event_id=event_id)
+    app.publish(
+        conn, OrderPaid(order_id=ORDER, amount=Decimal(1)), key="k", subject="s", source="till", event_id=event_id
+    )
 
     (row,) = _outbox(conn)
     assert (row["key"], row["subject"], row["source"], row["event_id"]) == ("k", "s", "till", event_id)
@@ -98,7 +99,9 @@ def test_what_travels_alone_travels_in_bulk_too(conn: Connection, app: App) -> N
     app.publish(conn, event, headers={"h": [1, {"a": None}]}, subject="s:1")
     app.publish_many(conn, [event], headers={"h": [1, {"a": None}]}, subject="s:1")
 
-    alone, bulk = ({k: v for k, v in row.items() if k not in ("id", "event_id", "xact", "occurred_at")} for row in _outbox(conn))
+    alone, bulk = (
+        {k: v for k, v in row.items() if k not in ("id", "event_id", "xact", "occurred_at")} for row in _outbox(conn)
+    )
     assert alone == bulk
 
 
@@ -163,7 +166,9 @@ async def test_what_a_handler_publishes_is_caused_by_what_it_handles(dsn: str, c
             await app.publish(tx, Shipped(n=1))
 
     async with Runner(app, dsn) as runner:
-        event_id = app.publish(conn, OrderPaid(order_id=ORDER, amount=Decimal(1)), headers={"traceparent": "00-ab-cd-01"})
+        event_id = app.publish(
+            conn, OrderPaid(order_id=ORDER, amount=Decimal(1)), headers={"traceparent": "00-ab-cd-01"}
+        )
         await runner.wait_idle(10)
 
     paid_, shipped_, closed_ = seen["paid"], seen["shipped"], seen["closed"]
@@ -185,7 +190,11 @@ async def test_what_a_handler_publishes_is_caused_by_what_it_handles(dsn: str, c
         ("event", "order.closed"),
         ("delivery", "shop.closed"),
     ]
-    for ref in (f"event:{closed_.id}", f"event:{event_id}", f"job:{one(conn, 'select max(id) from jobrunner.finished_jobs')}"):
+    for ref in (
+        f"event:{closed_.id}",
+        f"event:{event_id}",
+        f"job:{one(conn, 'select max(id) from jobrunner.finished_jobs')}",
+    ):
         assert conn.execute("select kind, coalesce(type, task) from jobrunner.trace(%s)", [ref]).fetchall() == tree
 
 
@@ -236,8 +245,8 @@ async def test_an_entitys_history_is_read_in_order_and_rebuilt(
 
     history = app.events(conn, key="a")
     assert [one.position for one in history] == [1, 2, 4, 5]
-    credits = app.events(conn, key="a", types="*.credited")
-    assert [app.parse(one) for one in credits] == [
+    credited = app.events(conn, key="a", types="*.credited")
+    assert [app.parse(one) for one in credited] == [
         Credited(account="a", amount=Decimal("2.5")),
         Credited(account="a", amount=Decimal(1)),
         Credited(account="a", amount=Decimal(3)),

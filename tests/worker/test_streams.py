@@ -34,7 +34,9 @@ def _cursor(conn: Connection) -> int:
     return int(one(conn, "select position from jobrunner.cursors"))
 
 
-async def test_batches_come_in_order_one_at_a_time_and_each_event_counts_once(app: App, dsn: str, conn: Connection) -> None:
+async def test_batches_come_in_order_one_at_a_time_and_each_event_counts_once(
+    app: App, dsn: str, conn: Connection
+) -> None:
     conn.execute("create table seen (id bigint generated always as identity, n int, batch int)")
     running = most = 0
 
@@ -64,7 +66,9 @@ async def test_batches_come_in_order_one_at_a_time_and_each_event_counts_once(ap
     assert one(conn, "select max(batch) from seen") <= 10
 
 
-async def test_a_handler_without_a_transaction_moves_the_cursor_when_it_returns(app: App, dsn: str, conn: Connection) -> None:
+async def test_a_handler_without_a_transaction_moves_the_cursor_when_it_returns(
+    app: App, dsn: str, conn: Connection
+) -> None:
     got: list[dict[str, Any]] = []
 
     @app.stream("#", batch=3, start="beginning")
@@ -80,7 +84,9 @@ async def test_a_handler_without_a_transaction_moves_the_cursor_when_it_returns(
     assert _cursor(conn) == 7
 
 
-async def test_a_batch_that_fails_is_tried_again_and_nothing_of_it_counts_before(app: App, dsn: str, conn: Connection) -> None:
+async def test_a_batch_that_fails_is_tried_again_and_nothing_of_it_counts_before(
+    app: App, dsn: str, conn: Connection
+) -> None:
     conn.execute("create table seen (n int)")
     tries: list[int] = []
 
@@ -125,11 +131,25 @@ async def test_a_dead_batch_pauses_the_stream_and_a_person_lets_it_pass_over_the
         conn.execute("select jobrunner.op_resume_subscription('shop.note', 'ann')")
         await eventually(lambda: _cursor(conn) >= 12, what="the end")
 
-    assert [row[0] for row in conn.execute("select n from seen order by n").fetchall()] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
+    assert [row[0] for row in conn.execute("select n from seen order by n").fetchall()] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+    ]
     assert one(conn, "select skips from jobrunner.cursors") == []
 
 
-async def test_a_person_who_moves_the_cursor_wins_over_the_batch_under_way(app: App, dsn: str, conn: Connection) -> None:
+async def test_a_person_who_moves_the_cursor_wins_over_the_batch_under_way(
+    app: App, dsn: str, conn: Connection
+) -> None:
     """The rewind is committed while a handler works: what it did must not count, and everything is read again."""
     conn.execute("create table seen (n int)")
     began, may_end = asyncio.Event(), asyncio.Event()
@@ -159,7 +179,9 @@ async def test_a_person_who_moves_the_cursor_wins_over_the_batch_under_way(app: 
     assert rows == [1, 1, 2, 2, 3]
 
 
-async def test_a_crash_between_the_work_and_its_settlement_counts_nothing_twice(app: App, dsn: str, conn: Connection) -> None:
+async def test_a_crash_between_the_work_and_its_settlement_counts_nothing_twice(
+    app: App, dsn: str, conn: Connection
+) -> None:
     """The commit of the handler's transaction moves the cursor and ends the job: whatever the runner loses later, it stands."""
     conn.execute("create table seen (n int)")
 
@@ -187,18 +209,24 @@ async def test_a_crash_between_the_work_and_its_settlement_counts_nothing_twice(
     assert blows >= 6
 
 
-async def test_an_event_that_is_too_new_makes_the_stream_wait_and_spends_nothing(app: App, dsn: str, conn: Connection) -> None:
+async def test_an_event_that_is_too_new_makes_the_stream_wait_and_spends_nothing(
+    app: App, dsn: str, conn: Connection
+) -> None:
     @app.stream(Counted)
     async def note(ctx: Context, events: list[Counted]) -> None: ...
 
     async with Runner(app, dsn, **FAST):
         conn.execute("""select jobrunner.publish('counted', '{"n": 1}', 2::smallint)""")
-        await eventually(lambda: conn.execute("select from jobrunner.attempts where outcome = 'too_new'").fetchall(), what="a look")
+        await eventually(
+            lambda: conn.execute("select from jobrunner.attempts where outcome = 'too_new'").fetchall(), what="a look"
+        )
 
     assert one(conn, "select state, failures from jobrunner.jobs") == ("scheduled", 0)
 
 
-async def test_a_stream_that_is_woken_for_nothing_moves_on(app: App, dsn: str, conn: Connection, wait_until: Callable[..., Any]) -> None:
+async def test_a_stream_that_is_woken_for_nothing_moves_on(
+    app: App, dsn: str, conn: Connection, wait_until: Callable[..., Any]
+) -> None:
     @app.stream(Counted, match={"tenant": "a"})
     async def note(ctx: Context, events: list[Counted]) -> None:
         raise AssertionError("nothing is for it")
