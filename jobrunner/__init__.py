@@ -1,9 +1,11 @@
 """jobrunner: an outbox and job runner that needs only PostgreSQL."""
 
 from jobrunner.policy.backoff import Backoff
-from jobrunner.policy.events import Envelope, Event
+from jobrunner.policy.envelope import Envelope
+from jobrunner.policy.events import Event
 from jobrunner.policy.models import Job
 from jobrunner.policy.outcomes import Cancel, Reject, Retry, Snooze
+from jobrunner.policy.saga import Effects, Saga
 from jobrunner.version import VERSION as __version__
 from jobrunner.worker.app import App
 from jobrunner.worker.context import Context
@@ -17,12 +19,14 @@ __all__ = [
     "Backoff",
     "Cancel",
     "Context",
+    "Effects",
     "Envelope",
     "Event",
     "Job",
     "Reject",
     "Retry",
     "Runner",
+    "Saga",
     "Snooze",
     "Stream",
     "Subscription",

@@ -1,6 +1,6 @@
 """An app: what one service declares by name, and the ways in: enqueue one, enqueue many, in the caller's transaction.
 
-Its event side is in `publishing`, `subscribing`, `sagas` and `dispatching`.
+Its event side is in `publishing`, `reading`, `subscribing`, `sagas` and `dispatching`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, en
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.dispatching import Dispatching
 from jobrunner.worker.publishing import Publishing
+from jobrunner.worker.reading import Reading
 from jobrunner.worker.sagas import Sagas
 from jobrunner.worker.statements import one, one_async, will_be_prepared
 from jobrunner.worker.subscribing import Subscribing
@@ -38,7 +39,7 @@ class Decorator(Protocol):
         """The task."""
 
 
-class App(Publishing, Subscribing, Sagas, Dispatching):
+class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
     """One service: its tasks and subscriptions. Handlers never need it; whoever enqueues, publishes and runs does."""
 
     @overload

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from jobrunner.errors import ConfigError, OutOfBounds, StaleLease
-from jobrunner.policy.events import Envelope
+from jobrunner.policy.envelope import Envelope
 from jobrunner.policy.models import Claimed, Json
 from jobrunner.policy.text import clean
 from jobrunner.store.calls import ADVANCE_STREAM, FENCE, FINISH_IN_PLACE, NAME_CAUSE

@@ -11,6 +11,7 @@ from typing import Any, overload
 from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
 
 from jobrunner.errors import ConfigError
 from jobrunner.policy.events import Event, publication
@@ -39,6 +40,8 @@ class Guest:
         """The caller's connection, for a sync handler."""
         if not isinstance(self._conn, Connection):
             raise _no_connection("a psycopg Connection", "sync")
+        if _would_begin(self._conn):
+            self._conn.execute("select")  # so that the handler's block is a savepoint, and the commit the caller's
         return self._conn
 
     def take_back(self, conn: Connection[Any]) -> None:
@@ -48,10 +51,17 @@ class Guest:
         """The caller's connection, for an async handler."""
         if not isinstance(self._conn, AsyncConnection):
             raise _no_connection("a psycopg AsyncConnection", "async")
+        if _would_begin(self._conn):
+            await self._conn.execute("select")
         return self._conn
 
     async def take_back_async(self, conn: AsyncConnection[Any]) -> None:
         """It stays the caller's."""
+
+
+def _would_begin(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether the next statement of *conn* begins a transaction that its owner ends."""
+    return not conn.autocommit and conn.info.transaction_status is TransactionStatus.IDLE
 
 
 def _no_connection(kind: str, colour: str) -> ConfigError:
@@ -74,9 +84,8 @@ class Dispatching(Registry):
     ) -> Awaitable[None] | None:
         """Run the subscribers of *event*, one after another in the order of their declaration, here and now.
 
-        The first error is raised and ends it. *conn* is lent to `ctx.transaction()`: a savepoint in the transaction that you have
-        begun, so what handlers write commits or not with it (where you have begun none, each commits by itself). Nothing is
-        recorded, delivered to other services or tried again. What handlers answer (Retry, Snooze, …) means nothing. An awaitable
+        The first error is raised and ends it. *conn* is lent to `ctx.transaction()` as a savepoint: what handlers write commits
+        or not with your transaction (on an autocommit connection outside of one, each commits by itself). Nothing is recorded, delivered to other services or tried again. What handlers answer (Retry, Snooze, …) means nothing. An awaitable
         on an async connection; without one an async handler is run to its end, which inside an event loop is an error: there
         `await app.dispatch_async(event)`.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any, NamedTuple, Self
 
-from jobrunner.policy.events import Envelope
+from jobrunner.policy.envelope import Envelope
 from jobrunner.policy.models import Claimed
 from jobrunner.worker.context import Context
 

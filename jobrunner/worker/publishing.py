@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
 from itertools import islice
 from typing import Any, overload
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from jobrunner.errors import OutOfBounds
-from jobrunner.policy.durations import duration
-from jobrunner.policy.events import Envelope, Event, publication
-from jobrunner.policy.models import Json, check_name
-from jobrunner.policy.recorded import Recorded
-from jobrunner.store.events import ENTITY_EVENTS, TAKE_MESSAGE
+from jobrunner.policy.events import Event, publication
+from jobrunner.policy.models import Json
 from jobrunner.store.publishing import PUBLISH, PUBLISH_MANY, Origin, publish_many_params, publish_params
 from jobrunner.worker.context import current
 from jobrunner.worker.registry import Registry
-from jobrunner.worker.statements import one, one_async, rows, rows_async, will_be_prepared
+from jobrunner.worker.statements import one, one_async, will_be_prepared
 
 _CHUNK = 5000  # events in one statement of publish_many, as of enqueue_many
 
@@ -176,81 +171,3 @@ class Publishing(Registry):
         beside = ctx.envelopes[0].headers if ctx.cause_event else ctx.headers
         traced = {name: beside[name] for name in ("traceparent", "tracestate") if name in beside}
         return Origin(source or self.name, ctx.correlation_id, ctx.job_id or None, ctx.cause_event, traced)
-
-    @overload
-    def events(
-        self, conn: Connection[Any], *, key: str, after: int = 0, types: str | None = None, limit: int = 10_000
-    ) -> list[Envelope]: ...
-
-    @overload
-    def events(
-        self, conn: AsyncConnection[Any], *, key: str, after: int = 0, types: str | None = None, limit: int = 10_000
-    ) -> Awaitable[list[Envelope]]: ...
-
-    def events(
-        self,
-        conn: Connection[Any] | AsyncConnection[Any],
-        *,
-        key: str,
-        after: int = 0,
-        types: str | None = None,
-        limit: int = 10_000,
-    ) -> list[Envelope] | Awaitable[list[Envelope]]:
-        """One entity's history: the recorded events of *key* behind the position *after*, oldest first, at most *limit*.
-
-        To rebuild an entity, fold over them; `parse` makes an instance of each. An event is recorded some milliseconds after its
-        commit. *types*: only events of types that match this pattern.
-        """
-        params = {"key": key, "after": after, "types": None if types is None else [types], "limit": limit}
-        if isinstance(conn, AsyncConnection):
-            return _envelopes_async(conn, params)
-        return [_envelope(row) for row in rows(conn, ENTITY_EVENTS, params)]
-
-    @overload
-    def inbox(
-        self, conn: Connection[Any], message_id: str, *, consumer: str, expires: str | float | timedelta = "7d"
-    ) -> bool: ...
-
-    @overload
-    def inbox(
-        self, conn: AsyncConnection[Any], message_id: str, *, consumer: str, expires: str | float | timedelta = "7d"
-    ) -> Awaitable[bool]: ...
-
-    def inbox(
-        self,
-        conn: Connection[Any] | AsyncConnection[Any],
-        message_id: str,
-        *,
-        consumer: str,
-        expires: str | float | timedelta = "7d",
-    ) -> bool | Awaitable[bool]:
-        """Whether *consumer* takes this message from outside for the first time; remembered in the caller's transaction.
-
-        What you do with it belongs into the same transaction: then a second delivery of the message does nothing, and a
-        crash between the two forgets both. While another transaction takes the same message this one waits for it. After
-        *expires* the message counts as new. Above READ COMMITTED a message that was taken meanwhile is error 40001: repeat.
-
-        Raises, before any SQL:
-            BadName, OutOfBounds: a consumer, message id or length of time that cannot be.
-        """
-        check_name("consumer", consumer, 200)
-        check_name("message_id", message_id, 512)
-        length = duration(expires, what="expires")
-        if not length:
-            raise OutOfBounds("expires", expires, "longer than zero")
-        params = {"consumer": consumer, "message_id": message_id, "expires": length}
-        if isinstance(conn, AsyncConnection):
-            return _took_async(conn, params)
-        return bool(rows(conn, TAKE_MESSAGE, params))
-
-
-def _envelope(row: tuple[Any, ...]) -> Envelope:
-    return Envelope.of(Recorded(*row), replay=False)
-
-
-async def _envelopes_async(conn: AsyncConnection[Any], params: dict[str, Any]) -> list[Envelope]:
-    return [_envelope(row) for row in await rows_async(conn, ENTITY_EVENTS, params)]
-
-
-async def _took_async(conn: AsyncConnection[Any], params: dict[str, Any]) -> bool:
-    return bool(await rows_async(conn, TAKE_MESSAGE, params))

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 from jobrunner.errors import ConfigError, OutOfBounds
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
-from jobrunner.policy.events import Envelope, Event, check_type, type_of
+from jobrunner.policy.events import Event, check_type, type_of
 from jobrunner.policy.models import Json, check_integer
 from jobrunner.policy.subscriptions import Declaration, OnDead, OnLag, Start
 from jobrunner.policy.versions import Upcaster
@@ -221,20 +221,6 @@ class Subscribing(Registry):
             return step
 
         return register
-
-    def parse(self, envelope: Envelope) -> Event:
-        """The event of an envelope as an instance of its class, upcast and validated; the classes of this app are known.
-
-        Raises:
-            ConfigError: this app has no class for its type.
-            InvalidArguments: the payload does not fit.
-        """
-        cls = next((one.classes[envelope.type] for one in self.subscriptions if envelope.type in one.classes), None)
-        cls = cls or self.published.get(envelope.type)
-        if cls is None:
-            problem = f"has no class in app {self.name}: subscribe to it, or app.publishes(…) it"
-            raise ConfigError(f"event {envelope.type}", problem)
-        return self._upcasters.instance(cls, envelope.version, dict(envelope.data), reader=f"app {self.name}")
 
     def _readable(self, classes: dict[str, type[Event]]) -> dict[str, type[Event]]:
         for cls in classes.values():

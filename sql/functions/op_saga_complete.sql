@@ -17,8 +17,10 @@ begin
     select j.id
     into _open
     from jobrunner.jobs j
-    where j.key = 'saga ' || _name || ' ' || _key
-        and j.holds_key;
+    where _status = 'compensating'
+        and j.key = 'saga ' || _name || ' ' || _key
+        and (j.holds_key or j.blocked_on = 'arrival')
+    limit 1;
     if found then
         raise exception 'jobrunner: job % still compensates saga % of key %', _open, _name, quote_literal(_key)
             using errcode = 'JR004', hint = 'See: select jobrunner.why(' || _open || ')';

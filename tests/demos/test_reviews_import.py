@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from jobrunner import Backoff, Runner
+from jobrunner import Backoff, Runner, Task
 from jobrunner.demos.reviews import app, chunks, imports, report, submit, tasks
 from jobrunner.demos.reviews.making import made_lines
 from jobrunner.demos.reviews.source import examine, made
@@ -49,6 +49,7 @@ def reviews(conn: Conn) -> Conn:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed jobs start again at once."""
     for name, task in list(app.tasks.items()):
+        assert isinstance(task, Task)
         monkeypatch.setitem(app.tasks, name, replace(task, retry=Backoff(attempts=10, base="20ms", cap="100ms")))
 
 

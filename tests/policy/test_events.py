@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobrunner.errors import BadName, ConfigError, OutOfBounds
-from jobrunner.policy.events import Envelope, Event, EventType, publication, type_of
+from jobrunner.policy.envelope import Envelope
+from jobrunner.policy.events import Event, EventType, publication, type_of
 from jobrunner.policy.recorded import Recorded
 
 ORDER = UUID(int=7)

@@ -109,10 +109,24 @@ async def test_async_handlers_get_an_async_connection(app: App, dsn: str, conn: 
             await tx.execute("insert into accounts values (%s)", [event.owner])
 
     async with await psycopg.AsyncConnection.connect(dsn) as own:
-        async with own.transaction(force_rollback=True):
-            await app.dispatch(Opened(owner="ann"), own)
-        async with own.transaction():
-            await app.dispatch(Opened(owner="bob"), own)
+        await app.dispatch(Opened(owner="ann"), own)
+        await own.rollback()
+        await app.dispatch(Opened(owner="bob"), own)
+    assert conn.execute("select owner from accounts").fetchall() == [("bob",)]
+
+
+def test_without_a_transaction_of_his_own_the_caller_still_commits(app: App, dsn: str, conn: Connection) -> None:
+    conn.execute("create table accounts (owner text)")
+
+    @app.on(Opened)
+    def write(ctx: Context, event: Opened) -> None:
+        with ctx.transaction() as tx:
+            tx.execute("insert into accounts values (%s)", [event.owner])
+
+    with psycopg.connect(dsn) as own:
+        app.dispatch(Opened(owner="ann"), own)
+        own.rollback()
+        app.dispatch(Opened(owner="bob"), own)
     assert conn.execute("select owner from accounts").fetchall() == [("bob",)]
 
 

@@ -125,6 +125,12 @@ def saga_row(conn: Connection, key: str = "o1") -> dict[str, Any]:
     return found
 
 
+def seen(conn: Connection, key: str = "o1") -> tuple[str, int | None]:
+    """What a person sees: its status, and the dead job that it waits for."""
+    status, dead_job = one(conn, "select status, dead_job_id from jobrunner.v_saga where key = %s", key)
+    return status, dead_job
+
+
 def timeouts(conn: Connection) -> list[int]:
     """The jobs of timeouts that are still to come, the earliest deadline first."""
     rows = conn.execute("select id from jobrunner.jobs where state = 'scheduled' and args ? 'timeout' order by run_at")
@@ -270,11 +276,10 @@ async def test_a_step_whose_claim_is_lost_does_nothing_twice(
 
 
 async def test_a_step_that_dies_blocks_its_key_until_a_person_decides(shop: Shop, dsn: str, conn: Connection) -> None:
-    stuck = "select state = 'dead' and holds_key from jobrunner.jobs where key = 'shop.payment o1' and failures > 0"
     shop.payment.handlers.on["order.noted"] = lambda saga, event: saga.enqueue(Job("shop.typo"))
     await shop.play(dsn, conn, Placed(order="o1"), Noted(order="o1", n=1), Taken(order="o1"), Placed(order="o2"))
 
-    assert (status(conn), one(conn, stuck)) == ("running", True)
+    assert (status(conn), seen(conn)) == ("running", ("stuck", dead(conn)))
     assert status(conn, "o2") == "running"
     assert "unknown task 'shop.typo'" in one(conn, "select error from jobrunner.jobs where state = 'dead'")
 
@@ -371,8 +376,7 @@ async def test_a_dead_compensation_holds_the_rest_until_a_person_decides(
     await shop.play(dsn, conn, Placed(order="o1"), *(Noted(order="o1", n=n) for n in range(3)), Refused(order="o1"))
     undone = ["unnote 2 o1"]
     assert (status(conn), shop.ran[-1:]) == ("compensating", undone)
-    attention = "select id from jobrunner.jobs where key = 'saga shop.payment o1' and state = 'dead' and holds_key"
-    assert one(conn, attention) == dead(conn)
+    assert seen(conn) == ("needs_attention", dead(conn))
 
     shop.broken.clear()
     async with shop.runner(dsn):
@@ -447,6 +451,15 @@ async def test_a_timeout_may_set_the_next_one(shop: Shop, dsn: str, conn: Connec
 
     row = saga_row(conn)
     assert (row["state"]["notes"], row["status"], row["timeout_at"], timeouts(conn)) == ([1, 1, 1], "running", None, [])
+
+
+def test_a_runner_that_knows_older_events_may_run_a_timeout_too(shop: Shop, tx: Connection) -> None:
+    tx.execute(
+        "insert into jobrunner.tasks (name, version, queue, max_attempts) values ('shop.payment', 5, 'events', 3)"
+    )
+    shop.app.dispatch(Placed(order="o1"), tx)
+
+    assert one(tx, "select version, queue, max_attempts from jobrunner.jobs where args ? 'timeout'") == (1, "events", 3)
 
 
 def test_a_timeout_without_a_handler_fails_the_step_that_sets_it(shop: Shop, tx: Connection) -> None:
@@ -636,3 +649,14 @@ async def test_the_example_of_the_page_runs_as_printed(dsn: str, conn: Connectio
     ]
     assert conn.execute("select order_id from reserved").fetchall() == [("taken",)]
     assert one(conn, "select count(*) from jobrunner.events where type = 'payment.requested'") == 4
+
+    (for_psql,) = re.findall(r"```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    conn.execute(for_psql)
+    calls = re.findall(r"`(select jobrunner\.op_[^`]*)`", DOCS.read_text())
+    assert len(calls) == 3
+    for call in calls:
+        if "op_retry_now" in call:
+            conn.execute(call)
+        else:
+            with pytest.raises(psycopg.Error, match="'o1'"):  # which is not here
+                conn.execute(call)
