@@ -13,6 +13,7 @@ The tree; the number is the exit code that the command line ends with:
     │   ├── BadName                      2
     │   └── OutOfBounds                  2
     ├── Unhealthy (RuntimeError)         3
+    │   └── Incompatible                 3   an event changed under its readers
     ├── NotFound (LookupError)           4
     ├── UnknownTask (LookupError)        4
     ├── Conflict (RuntimeError)          5   the row is not in a state that allows it
@@ -154,6 +155,18 @@ class Unhealthy(JobrunnerError, RuntimeError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(_one_line(f"unhealthy: {'; '.join(self.problems)}"))
+
+
+class Incompatible(Unhealthy):
+    """The events of an app no longer fit what an earlier document of them promised."""
+
+    def __init__(self, problems: Sequence[str], source: str) -> None:
+        self.problems, self.source = tuple(problems), source
+        told, rest = "; ".join(self.problems[:3]), len(self.problems) - 3
+        more = f" (and {rest} more)" if rest > 0 else ""
+        super(Unhealthy, self).__init__(
+            _one_line(f"incompatible with {source}: {told}{more}; undo it, or give the event a new version")
+        )
 
 
 class NotFound(JobrunnerError, LookupError):

@@ -65,7 +65,9 @@ async def test_the_example_pays_an_order(dsn: str, conn: Connection) -> None:
         await eventually(lambda: mail.sent, what="the receipt")
 
     assert mail.sent == [(ORDER, receipt[0])]
-    tree = conn.execute("select depth, kind, coalesce(type, task) from jobrunner.trace(%s)", [f"order:{ORDER}"]).fetchall()
+    tree = conn.execute(
+        "select depth, kind, coalesce(type, task) from jobrunner.trace(%s)", [f"order:{ORDER}"]
+    ).fetchall()
     assert tree == [
         (0, "transaction", None),
         (1, "event", "order.paid"),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from jobrunner.policy.durations import brief
+from jobrunner.store.event_rows import OutboxRow, SagasInNeed, SubscriptionRow
 from jobrunner.store.rows import QueueRow, Recent, RunnerRow, UnknownTaskRow
 
 LAGGING = timedelta(minutes=1)
-"""A queue whose oldest ready job has been due for longer lags."""
+"""A queue whose oldest ready job has been due for longer lags; so does a subscription whose oldest event has waited for longer."""
+
+STALLED = timedelta(seconds=30)
+"""An event that has been in the outbox for longer is moved by nobody."""
 
 LONG_TRANSACTION = timedelta(minutes=15)
 """A transaction that is open for longer keeps dead rows in every table."""
@@ -35,8 +39,41 @@ class Attention:
     """The command that shows more or mends it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What there is to look at of events."""
+
+    outbox: OutboxRow
+    """What waits to be moved into the log."""
+    subscriptions: Sequence[SubscriptionRow]
+    """All of them."""
+    sagas: Sequence[SagasInNeed]
+    """Those that need a person."""
+
+
+Condition: TypeAlias = Literal["ok", "catching_up", "lagging", "blocked", "paused"]
+CONDITIONS: tuple[Condition, ...] = ("ok", "catching_up", "lagging", "blocked", "paused")
+"""What one word says of a subscription; the later ones stand over those before."""
+
+
+def condition(row: SubscriptionRow) -> Condition:
+    """The one word. Lagging: something that nothing holds up has waited for long; what is retried or blocked is no lag."""
+    moves = row.ready > 0 or (row.lag_events > 0 and (row.mode == "stream" or row.state == "catching_up"))
+    if row.paused_at is not None:
+        return "paused"
+    if row.blocked_keys:
+        return "blocked"
+    if moves and row.lag is not None and row.lag > LAGGING and row.state != "catching_up":
+        return "lagging"
+    return "catching_up" if row.state == "catching_up" else "ok"
+
+
 def findings(
-    queues: Sequence[QueueRow], runners: Sequence[RunnerRow], recent: Recent, unknown: Sequence[UnknownTaskRow]
+    queues: Sequence[QueueRow],
+    runners: Sequence[RunnerRow],
+    recent: Recent,
+    unknown: Sequence[UnknownTaskRow],
+    events: Events | None = None,
 ) -> list[Attention]:
     """Everything that deserves a look, errors first; empty when all is well."""
     found = [
@@ -44,6 +81,7 @@ def findings(
         *_of_queues(queues, runners, unknown),
         *_of_tasks(unknown),
         *_of_the_rest(recent),
+        *(_of_events(events, runners) if events is not None else ()),
     ]
     return sorted(found, key=lambda one: ("error", "warning", "notice").index(one.severity))
 
@@ -109,6 +147,59 @@ def _of_the_rest(recent: Recent) -> Iterator[Attention]:
         age = brief(timedelta(seconds=int(recent.oldest_transaction.total_seconds())))
         message = f"a transaction has been open for {age}: no table can be cleaned up behind it"
         yield Attention("old_transaction", "warning", "", message, "jobrunner sql blockers")
+
+
+def _of_events(events: Events, runners: Sequence[RunnerRow]) -> Iterator[Attention]:
+    age = events.outbox.oldest_age
+    if age is not None and age > STALLED:
+        message = (
+            f"{_events(events.outbox.pending)} in the outbox, the oldest for {_rough(age)}, and no runner moves them"
+        )
+        some_alive = any(runner.state == "alive" for runner in runners)
+        yield Attention(
+            "outbox_stalled", "error", "", message, "jobrunner sql outbox" if some_alive else "jobrunner run APP"
+        )
+    for row in events.subscriptions:
+        yield from _of_subscription(row)
+    for need in events.sagas:
+        many = f"{need.sagas:,} saga{'s' * (need.sagas != 1)} of {need.name}"
+        what, severity = _SAGAS[need.status]
+        hint = f"jobrunner sagas list --status {need.status}"
+        yield Attention("saga_attention", severity, need.name, f"{many} {what}", hint)
+
+
+_SAGAS: dict[str, tuple[str, Literal["error", "warning"]]] = {
+    "stuck": ("cannot go on: a timeout is overdue, or a delivery or timeout is dead", "warning"),
+    "needs_attention": ("cannot be undone: a compensation is dead", "error"),
+}
+
+
+def _of_subscription(row: SubscriptionRow) -> Iterator[Attention]:
+    name, waits = row.name, _events(row.lag_events)
+    match condition(row):
+        case "paused":
+            because = f": {row.pause_reason}" if row.pause_reason else ""
+            by_itself = row.paused_by == "on_dead"
+            message = (
+                f"subscription {name} is paused {'by itself' if by_itself else f'by {row.paused_by}'}, {waits}{because}"
+            )
+            hint = f"jobrunner subs show {name}" if by_itself else f"jobrunner subs resume {name}"
+            yield Attention("subscription_paused", "error" if by_itself else "notice", name, message, hint)
+        case "blocked":
+            keys = f"{row.blocked_keys:,} key{'s' * (row.blocked_keys != 1)}"
+            message = f"{keys} of subscription {name} cannot go on behind a dead delivery"
+            yield Attention("subscription_blocked", "warning", name, message, f"jobrunner subs show {name}")
+        case "lagging" if row.lag is not None:
+            message = f"subscription {name} lags: {waits}, the oldest for {_rough(row.lag)}"
+            yield Attention("subscription_lagging", "warning", name, message, f"jobrunner subs show {name}")
+
+
+def _rough(age: timedelta) -> str:
+    return brief(timedelta(seconds=int(age.total_seconds())))
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'s wait' if count != 1 else ' waits'}"
 
 
 def _jobs(count: int) -> str:

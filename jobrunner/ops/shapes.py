@@ -114,8 +114,9 @@ def overview_shape(
     recent: Recent,
     minutes: int,
     attention: Sequence[Attention],
+    events: Shape,
 ) -> Shape:
-    """The state of everything at *at*."""
+    """The state of everything at *at*; *events* is what it says of the outbox and the subscriptions."""
     ages = [queue.oldest_ready for queue in queues if queue.oldest_ready is not None]
     alive = [runner for runner in runners if runner.state == "alive"]
     return {
@@ -135,6 +136,7 @@ def overview_shape(
             "slots": sum(runner.slots for runner in alive),
             "busy": sum(runner.busy for runner in alive),
         },
+        **events,
         "queues": [queue_shape(queue) for queue in queues],
         "attention": [dataclasses.asdict(one) for one in attention],
     }

@@ -272,7 +272,7 @@ with deliveries as materialized (
         count(*) filter (where j.state = 'blocked') as blocked,
         count(*) filter (where j.state = 'running') as running,
         count(*) filter (where j.state = 'dead') as dead,
-        count(*) filter (where j.state = 'dead' and j.holds_key and j.key <> j.task) as blocked_keys,
+        count(*) filter (where j.state = 'dead' and j.holds_key and starts_with(j.key, j.task || ' ')) as blocked_keys,
         min(j.created_at) filter (where j.finished_at is null) as oldest_at
     from jobrunner.jobs j
     where j.task in (select s.name from jobrunner.subscriptions s)
@@ -379,7 +379,7 @@ join jobrunner.subscriptions s on s.name = j.task
 where j.state = 'dead'
     and j.finished_at is not null
     and j.holds_key
-    and j.key <> j.task;
+    and starts_with(j.key, j.task || ' ');       -- not the pump of a stream, nor a saga's compensation
 
 -- Walks over the log, by what they were asked for and how far they are. total and processed are positions of the log, failed the
 -- dead deliveries of a replay or rewind; a walk that must meet the present has the head before it.
@@ -406,7 +406,7 @@ select
     end as estimated_completion,
     case
         when r.state = 'running' and s.paused_at is not null then 'waits: the subscription is paused'
-        else format('%s deliver%s made', r.delivered, case when r.delivered = 1 then 'y' else 'ies' end)
+        else to_char(r.delivered, 'FM999,999,999,999,990') || case when r.delivered = 1 then ' delivery made' else ' deliveries made' end
     end as message,
     r.from_after, r.upto, r.at_position, r.types, r.key, r.rate as max_rate, r.delivered, r.actor, r.reason, r.created_at, r.moved_at,
     r.finished_at

@@ -37,7 +37,10 @@ from (
         m.attempt,
         m.failures,
         greatest(coalesce(m.started_at, m.finished_at, now()) - m.created_at, interval '0') as waited,
-        case when m.state <> 'scheduled' then greatest(coalesce(m.finished_at, now()) - m.started_at, interval '0') end as ran,
+        case
+            when m.state in ('running', 'succeeded', 'dead', 'cancelled') and m.started_at is not null
+                then greatest(coalesce(m.finished_at, now()) - m.started_at, interval '0')
+        end as ran,
         m.reason,
         m.error
     from made m

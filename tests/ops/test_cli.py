@@ -18,6 +18,7 @@ from jobrunner.ops import logs
 from jobrunner.ops.cli import main
 from jobrunner.ops.cli.main import app
 from jobrunner.ops.cli.session import expand_embedded
+from jobrunner.store.migrate import SCHEMA_VERSION
 from jobrunner.version import VERSION
 from tests.conftest import Connection
 from tests.ops.shell import Shell, bury, enqueue, register, spawn, states
@@ -516,10 +517,10 @@ def test_migrate_says_from_and_to_and_changes_nothing_in_a_dry_run(
 ) -> None:
     shell = Shell(bare_dsn, capsys)
 
-    assert shell("migrate", "--dry-run", "--json").json == {"dry_run": True, "before": None, "after": 1}
+    assert shell("migrate", "--dry-run", "--json").json == {"dry_run": True, "before": None, "after": SCHEMA_VERSION}
     assert shell("status").code == 1
-    assert shell("migrate").out == "installed schema jobrunner version 1\n"
-    assert shell("migrate", "--json").json == {"dry_run": False, "before": 1, "after": 1}
+    assert shell("migrate").out == f"installed schema jobrunner version {SCHEMA_VERSION}\n"
+    assert shell("migrate", "--json").json == {"dry_run": False, "before": SCHEMA_VERSION, "after": SCHEMA_VERSION}
 
 
 # ------------------------------------------------------------------------------------------------- the whole

@@ -5,6 +5,7 @@ Better than EXPLAIN of a copy: the function runs as it is, with its settings, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -13,7 +14,7 @@ from tests.store.calls import Connection
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What one call read of jobs."""
+    """What one call read of jobs, or of the tables that it was asked about."""
 
     seq_scans: int
     """Sequential scans."""
@@ -38,17 +39,33 @@ select
     c.relname, c.relkind,
     pg_stat_get_xact_numscans(c.oid), pg_stat_get_xact_tuples_returned(c.oid), pg_stat_get_xact_blocks_fetched(c.oid)
 from pg_class c
-where c.oid = 'jobrunner.jobs'::regclass
-    or c.oid in (select x.indexrelid from pg_index x where x.indrelid = 'jobrunner.jobs'::regclass)
+where c.oid = any (%(tables)s)
+    or c.oid in (select x.indexrelid from pg_index x where x.indrelid = any (%(tables)s))
+"""
+
+_TABLES = """
+select array(
+    select t.name::regclass::oid from unnest(%s::text[]) t (name)
+    union all
+    select i.inhrelid from unnest(%s::text[]) t (name) join pg_inherits i on i.inhparent = t.name::regclass
+)
 """
 
 
-def touched(conn: Connection, statement: LiteralString, args: Any = None, *, keep: bool = True) -> Touched:
-    """Runs *statement* in a transaction of its own; rolls it back unless *keep*."""
+def touched(
+    conn: Connection,
+    statement: LiteralString,
+    args: Any = None,
+    *,
+    keep: bool = True,
+    tables: Sequence[str] = ("jobrunner.jobs",),
+) -> Touched:
+    """Runs *statement* in a transaction of its own; rolls it back unless *keep*. Counts *tables*, with their partitions."""
+    counted = {"tables": conn.execute(_TABLES, [list(tables), list(tables)]).fetchall()[0][0]}
     with conn.transaction(force_rollback=not keep):
-        before = {row[0]: row[1:] for row in conn.execute(_COUNTERS)}
+        before = {row[0]: row[1:] for row in conn.execute(_COUNTERS, counted)}
         conn.execute(statement, args)
-        after = {row[0]: row[1:] for row in conn.execute(_COUNTERS)}
+        after = {row[0]: row[1:] for row in conn.execute(_COUNTERS, counted)}
     grown = {
         name: (kind, *(now - was for now, was in zip(row, before[name][1:], strict=True)))
         for name, (kind, *row) in after.items()

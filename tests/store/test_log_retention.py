@@ -15,7 +15,9 @@ from tests.store.calls import Connection, claim, column, enqueue, finish, regist
 
 pytestmark = pytest.mark.pg16
 
-PARTITIONS = "select inhrelid::regclass::text from pg_inherits where inhparent = 'jobrunner.events'::regclass order by 1"
+PARTITIONS = (
+    "select inhrelid::regclass::text from pg_inherits where inhparent = 'jobrunner.events'::regclass order by 1"
+)
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def _age(conn: Connection, days: int = 20) -> str:
            where args ? 'recorded_at'""",
         [days],
     )
-    return str(value(conn, "select 'events_p' || to_char(now() at time zone 'utc' - %s * interval '1 day', 'YYYYMMDD')", days))
+    return str(
+        value(conn, "select 'events_p' || to_char(now() at time zone 'utc' - %s * interval '1 day', 'YYYYMMDD')", days)
+    )
 
 
 async def _old(conn: psycopg.AsyncConnection[Any]) -> history.Partition:
@@ -118,7 +122,10 @@ async def test_one_with_release_lets_go_and_its_deliveries_die_of_it(
     ).fetchall()
     assert states == [("dead", "expired", False, 4), ("ready", None, True, 1)]
     assert value(conn, "select position from jobrunner.cursors") == 4
-    assert value(conn, "select jobs from jobrunner.audit where actor = 'retention' and target = 'subscription shop.a'") == 4
+    assert (
+        value(conn, "select jobs from jobrunner.audit where actor = 'retention' and target = 'subscription shop.a'")
+        == 4
+    )
 
 
 async def test_a_running_walk_and_a_stream_that_is_behind_hold_their_day(

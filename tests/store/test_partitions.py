@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
@@ -28,9 +28,11 @@ from tests.store.calls import (
 
 pytestmark = pytest.mark.pg16
 
-PARTITIONS = (
+PARTITIONS: LiteralString = (
     "select inhrelid::regclass::text from pg_inherits where inhparent = 'jobrunner.finished_jobs'::regclass order by 1"
 )
+
+LOG: LiteralString = PARTITIONS.replace("finished_jobs", "events")
 
 
 def test_a_week_of_partitions_is_made_ahead_in_utc_days(conn: Connection) -> None:
@@ -38,6 +40,7 @@ def test_a_week_of_partitions_is_made_ahead_in_utc_days(conn: Connection) -> Non
 
     assert len(column(conn, PARTITIONS)) == 8
     assert column(conn, PARTITIONS)[0] == f"jobrunner.finished_jobs_p{today}"
+    assert [name.replace("events", "finished_jobs") for name in column(conn, LOG)] == column(conn, PARTITIONS)
     assert value(conn, "select jobrunner.make_partitions(now(), 7)") == 0
 
 
@@ -109,6 +112,26 @@ def test_partition_of_would_make_every_end_wait_behind_the_reader(
 
     reader.rollback()
     made.result(10)
+
+
+def test_a_day_of_which_only_one_table_has_its_partition_gets_the_other(conn: Connection) -> None:
+    conn.execute(f"drop table {column(conn, LOG)[3]}")
+    conn.execute(f"drop table {column(conn, PARTITIONS)[5]}")
+
+    assert value(conn, "select jobrunner.make_partitions(now(), 7)") == 2
+    assert len(column(conn, LOG)) == len(column(conn, PARTITIONS)) == 8
+
+
+def test_a_reader_of_the_log_holds_up_neither_new_partitions_nor_the_sequencer(
+    conn: Connection, connect: Connect
+) -> None:
+    reader = connect(autocommit=False)
+    reader.execute("set transaction isolation level repeatable read")
+    reader.execute("select count(*) from jobrunner.events")
+    conn.execute("set lock_timeout = '2 s'; select jobrunner.publish('order.paid', '{}')")
+
+    assert value(conn, "select jobrunner.make_partitions(now() + interval '30 days', 1)") == 2
+    assert value(conn, "select moved from jobrunner.sequence_v1(10)") == 1
 
 
 def test_two_sessions_that_miss_the_same_partition_make_it_once(

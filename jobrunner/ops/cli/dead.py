@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -14,6 +13,7 @@ from rich.text import Text
 from jobrunner.errors import ConfigError, Conflict, NotFound, Refused
 from jobrunner.ops import shapes
 from jobrunner.ops.cli import output
+from jobrunner.ops.cli.asking import confirm
 from jobrunner.ops.cli.jobs import Reason
 from jobrunner.ops.cli.jobviews import dead_table
 from jobrunner.ops.cli.session import Connection, Session, actor, command
@@ -210,12 +210,7 @@ def _explain_missing(conn: Connection, verb: str, ids: list[int], chosen: Sequen
 
 def _confirm(session: Session, verb: str, chosen: Sequence[DeadId]) -> None:
     action = f"{verb} {output.many(len(chosen), 'job')}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Refused(action)
-    output.console(err=True).print(_preview(verb, chosen))
-    if not typer.confirm(f"{action.capitalize()}?", err=True):
-        session.say("nothing changed")
-        raise typer.Exit(Refused.exit_code)
+    confirm(session, action, lambda: _preview(verb, chosen))
 
 
 def _preview(verb: str, chosen: Sequence[DeadId]) -> RenderableType:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from jobrunner.errors import ConfigError, InvalidArguments, UnknownTask
+from jobrunner.ops.cli.asking import instant
 from jobrunner.ops.cli.session import Session, command
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job, Json
@@ -51,7 +51,7 @@ def enqueue_job(
         queue=queue,
         priority=priority,
         delay=None if delay is None else duration(delay, what="--delay"),
-        run_at=None if run_at is None else _instant(run_at),
+        run_at=None if run_at is None else instant(run_at, "--run-at"),
         key=key,
         unique_key=unique_key,
         subject=subject,
@@ -88,14 +88,3 @@ def _arguments(task: str, text: str) -> dict[str, Json]:
 
 def _near(text: str, at: int) -> str:
     return f", near {text[max(0, at - 10) : at + 10]!r}" if text else ""
-
-
-def _instant(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError("--run-at", f"is not a time, got {text!r}; write it like 2030-01-31T09:00:00Z") from None
-    if at.utcoffset() is None:
-        told = at.isoformat()  # a date alone has become a time here
-        raise ConfigError("--run-at", f"needs a time zone, got {text!r}; write it like {told}Z or {told}+02:00")
-    return at

@@ -18,7 +18,23 @@ import typer
 from typer.main import get_command
 
 from jobrunner.errors import JobrunnerError
-from jobrunner.ops.cli import dead, demo, enqueue, jobs, queues, run, sql, status, trace
+from jobrunner.ops.cli import (
+    asyncapi,
+    dead,
+    demo,
+    enqueue,
+    events,
+    jobs,
+    publish,
+    queues,
+    replay,
+    run,
+    sagas,
+    sql,
+    status,
+    subs,
+    trace,
+)
 from jobrunner.ops.cli.session import declare, expand_embedded, remember_common
 from jobrunner.store.failures import in_our_words
 from jobrunner.version import VERSION
@@ -31,9 +47,17 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 conflict, 6 database unavailable, 7 refused, "
     "130 Ctrl-C, 143 SIGTERM.",
 )
-for part in (run, enqueue, status, queues, trace, sql, demo):
+for part in (run, enqueue, publish, status, queues, trace, sql, demo, asyncapi):
     app.registered_commands += part.top.registered_commands
-for name, group in (("jobs", jobs.app), ("dead", dead.app), ("queues", queues.app)):
+for name, group in (
+    ("jobs", jobs.app),
+    ("dead", dead.app),
+    ("queues", queues.app),
+    ("events", events.app),
+    ("subs", subs.app),
+    ("replay", replay.app),
+    ("sagas", sagas.app),
+):
     app.add_typer(group, name=name)
 
 

@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobrunner.errors import JobrunnerError, SchemaMismatch, Unhealthy
-from jobrunner.ops import attention, shapes
+from jobrunner.ops import attention, event_shapes, shapes
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.queues import queue_table
 from jobrunner.ops.cli.session import Connection, Session, command
 from jobrunner.policy.durations import duration
-from jobrunner.store import overview
+from jobrunner.store import event_overview, overview
 
 top = typer.Typer()
 
@@ -27,9 +27,9 @@ MINUTES = 5
 
 @command(top, "status")
 def show_status(session: Session) -> None:
-    """Show jobs by queue and state, runners, what finished, and what needs a person.
+    """Show jobs by queue and state, runners, subscriptions, what finished, and what needs a person.
 
-    Reads the whole table of jobs once: for people; a probe asks `health`.
+    Reads the whole table of jobs: for people; a probe asks `health`.
     """
     with session.connect() as conn:
         queues, runners = overview.list_queues(conn), overview.list_runners(conn)
@@ -38,8 +38,13 @@ def show_status(session: Session) -> None:
             overview.list_unknown_tasks(conn),
             overview.clock(conn),
         )
-    found = attention.findings(queues, runners, recent, unknown)
-    shape = shapes.overview_shape(now, queues, runners, recent, MINUTES, found)
+        events = attention.Events(
+            event_overview.outbox(conn),
+            event_overview.list_subscriptions(conn),
+            event_overview.list_sagas_in_need(conn),
+        )
+    found = attention.findings(queues, runners, recent, unknown, events)
+    shape = shapes.overview_shape(now, queues, runners, recent, MINUTES, found, event_shapes.overview_part(events))
     session.show(lambda: shape, lambda: Group(_summary(shape), Text(), queue_table(queues), *_attention(found)))
 
 
@@ -55,8 +60,25 @@ def _summary(shape: shapes.Shape) -> RenderableType:
             ("oldest ready", None if age is None else f"due for {output.rough(age)}"),
             ("finished", f"{finished['succeeded']:,} succeeded, {finished['cancelled']:,} cancelled{rate}"),
             ("runners", f"{runners['alive']} alive{silent}, {busy}" if runners["alive"] or silent else "none"),
+            ("outbox", _outbox(shape)),
+            ("subscriptions", _subscriptions(shape)),
         ]
     )
+
+
+def _outbox(shape: shapes.Shape) -> str | None:
+    """None where nobody publishes."""
+    outbox = shape["outbox"]
+    if outbox["pending"]:
+        return f"{output.many(outbox['pending'], 'event')}, the oldest for {output.rough(outbox['oldest_age_seconds'])}"
+    return (
+        f"empty; {output.many(outbox['head_position'], 'event')} recorded so far" if outbox["head_position"] else None
+    )
+
+
+def _subscriptions(shape: shapes.Shape) -> str | None:
+    counted = [f"{many:,} {one.replace('_', ' ')}" for one, many in shape["subscriptions"].items() if many]
+    return ", ".join(counted) or None
 
 
 def _attention(found: Sequence[attention.Attention]) -> list[RenderableType]:

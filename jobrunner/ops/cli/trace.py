@@ -34,7 +34,9 @@ def tell_why(session: Session, job_id: Annotated[int, typer.Argument(metavar="ID
 @command(top, "trace")
 def show_trace(
     session: Session,
-    ref: Annotated[str, typer.Argument(metavar="REF", help="A subject like order:42, job:ID or just an ID, or event:UUID.")],
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="A subject like order:42, job:ID or just an ID, or event:UUID.")
+    ],
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many nodes.")] = 1000,
 ) -> None:
     """Show the tree of everything that one fact caused."""
@@ -42,7 +44,9 @@ def show_trace(
     with session.connect() as conn:
         nodes = overview.trace(conn, wanted, limit=limit)
     if not nodes or all(node.state == "dropped" for node in nodes):
-        raise NotFound("trace of", wanted, "give a subject like order:42, job:ID or event:UUID; history goes after its retention")
+        raise NotFound(
+            "trace of", wanted, "give a subject like order:42, job:ID or event:UUID; history goes after its retention"
+        )
     session.show(lambda: [shapes.trace_shape(node) for node in nodes], lambda: _forest(nodes))
     if len(nodes) == limit and not session.json:
         session.say(f"that is {limit}; there may be more: --limit")
