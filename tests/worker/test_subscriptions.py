@@ -301,7 +301,7 @@ def test_a_subscription_stays_the_plain_function(app: App) -> None:
 async def test_ordered_deliveries_of_a_key_come_one_at_a_time_in_the_order_of_the_log_retries_included(
     app: App, dsn: str, conn: Connection
 ) -> None:
-    """Two runners, ten slots each, a handler that fails a fifth of the time and takes its time."""
+    """Two runners, sixteen slots each, a handler that fails a fifth of the time and takes its time."""
     dice = random.Random(7)
     ran: dict[str, list[int]] = defaultdict(list)
     running: set[str] = set()
@@ -320,16 +320,16 @@ async def test_ordered_deliveries_of_a_key_come_one_at_a_time_in_the_order_of_th
         finally:
             running.discard(event.order)
 
-    events = [Placed(order=str(n % 7), n=n) for n in range(210)]
-    async with Runner(app, dsn, **FAST) as runner, Runner(app, dsn, **FAST) as other:
-        for first in range(0, 210, 30):
+    events = [Placed(order=str(n % 40), n=n) for n in range(600)]
+    async with Runner(app, dsn, slots=16, **FAST) as runner, Runner(app, dsn, slots=16, **FAST) as other:
+        for first in range(0, 600, 30):
             app.publish_many(conn, events[first : first + 30])
             await asyncio.sleep(0)
         await runner.wait_idle(30)
         await other.wait_idle(30)
 
     assert overlaps == 0
-    assert ran == {str(key): [n for n in range(210) if n % 7 == key] for key in range(7)}
+    assert ran == {str(key): list(range(key, 600, 40)) for key in range(40)}
 
 
 async def test_a_dead_delivery_blocks_its_key_until_a_person_resolves_it(app: App, dsn: str, conn: Connection) -> None:
