@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pydantic
 from pydantic import ConfigDict
@@ -63,9 +63,8 @@ class Event(pydantic.BaseModel):
         key: str | None = None,
         subject: str | None = None,
         oldest: int = 1,
-        **settings: Any,
     ) -> None:
-        super().__pydantic_init_subclass__(**settings)
+        super().__pydantic_init_subclass__()
         cls.__event_type__ = None if name is None else _declared(cls, name, version, key, subject, oldest)
 
     # The arguments of the class line come by here too, on their way to the method above.
@@ -77,9 +76,8 @@ class Event(pydantic.BaseModel):
         key: str | None = None,
         subject: str | None = None,
         oldest: int = 1,
-        **settings: Any,
     ) -> None:
-        super().__init_subclass__(**settings)
+        super().__init_subclass__()
 
 
 def _declared(

@@ -80,6 +80,17 @@ def test_a_class_line_that_cannot_work_is_refused_at_import(
         type("Odd", (Event,), {"__annotations__": {"n": int}, "__module__": __name__}, **arguments)
 
 
+def test_an_argument_that_nobody_knows_is_refused_and_pydantics_own_are_its() -> None:
+    with pytest.raises(TypeError, match="nam"):
+        type("Odd", (Event,), {"__module__": __name__}, nam="x")
+
+    class Strict(Event, name="strict", strict=True):
+        n: int
+
+    with pytest.raises(pydantic.ValidationError):
+        Strict.model_validate({"n": "1"})
+
+
 def test_what_is_stored_is_json_with_key_and_subject() -> None:
     made = publication(Paid(order_id=ORDER, line=2, amount=Decimal("1.50")))
 
