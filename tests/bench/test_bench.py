@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.bench import sampling
+from tests.bench import events, sampling
 from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.drain import BUDGETS
+from tests.bench.eventmeasures import HOLDERS
 from tests.bench.rounds import Contender, Row, Unavailable, take_turns
 from tests.bench.server import Database, Server
 
@@ -22,7 +23,7 @@ def test_list_names_every_benchmark_with_one_line(capsys: pytest.CaptureFixture[
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(BENCHMARKS)
-    assert {"drain", "pinned", "enqueue", "latency", "profile"} <= set(BENCHMARKS)
+    assert {"drain", "pinned", "enqueue", "latency", "events", "profile"} <= set(BENCHMARKS)
 
 
 def test_an_unknown_name_is_a_usage_error_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +52,27 @@ def test_a_drain_prints_one_json_object_with_the_row_of_each_contender(capsys: p
         assert set(row) == {"per_second", "spread", "version", "how"}
         least, most = row["spread"]
         assert 0 < least <= row["per_second"] <= most
+
+
+def test_events_print_one_json_object_with_a_row_for_each_number_of_subscriptions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HANDLED", (1,))
+    monkeypatch.delitem(HOLDERS, "undisturbed")
+    small = ["--events", "1200", "--runs", "1", "--handled", "50", "--waits", "4", "--before", "1"]
+
+    assert main(["events", "--json", *small]) == 0
+
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert list(data)[:5] == ["0", "1", "3", "10", "ordered"]
+    assert set(data["raw_sql"]) == {"0", "1", "3", "10"}
+    assert set(data["ordered"]) == {"1", "3", "10"}
+    assert set(data["disturbed"]) == {"pinned snapshot", "open write transaction"}
+    rows = [*(data[k] for k in data["raw_sql"]), *data["raw_sql"].values(), *data["ordered"].values()]
+    for row in [*rows, *data["end_to_end"].values(), *data["disturbed"].values()]:
+        assert 0 < row["spread"][0] <= row["events_per_second"] <= row["spread"][1]
+    for waits in data["latency"].values():
+        assert 0 < waits["p50_ms"] <= waits["p99_ms"] <= waits["max_ms"]
 
 
 def test_every_budget_is_about_a_contender() -> None:
