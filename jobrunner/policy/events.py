@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pydantic
 from pydantic import ConfigDict
@@ -63,8 +63,9 @@ class Event(pydantic.BaseModel):
         key: str | None = None,
         subject: str | None = None,
         oldest: int = 1,
+        **settings: Any,
     ) -> None:
-        super().__pydantic_init_subclass__()
+        super().__pydantic_init_subclass__(**settings)
         cls.__event_type__ = None if name is None else _declared(cls, name, version, key, subject, oldest)
 
     # The arguments of the class line come by here too, on their way to the method above.
@@ -95,7 +96,23 @@ def _declared(
         raise ConfigError(
             what, f"has no field {missing[0]} for its key or subject; it has {', '.join(cls.model_fields)}"
         )
+    if odd := [field for field in cls.model_fields if not _comes_back(cls, field)]:
+        raise ConfigError(what, f"writes field {odd[0]} under a name that it does not read: give it one alias for both")
+    if cls.model_config.get("extra") == "forbid" and cls.model_computed_fields:
+        problem = f"writes the computed field {next(iter(cls.model_computed_fields))} and forbids extra ones: it cannot be read"
+        raise ConfigError(what, problem)
     return EventType(name, version, key, subject, oldest)
+
+
+def _comes_back(cls: type[Event], name: str) -> bool:
+    """Whether the field is read under the name that it is written under."""
+    field = cls.model_fields[name]
+    written = field.serialization_alias or field.alias or name
+    read = field.validation_alias or field.alias or name
+    by_name = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
+    if isinstance(read, pydantic.AliasChoices):
+        return written in read.choices or bool(by_name and written == name)
+    return not isinstance(read, str) or read == written or bool(by_name and written == name)
 
 
 def _fields_of(template: str, what: str) -> list[str]:

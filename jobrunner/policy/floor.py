@@ -107,8 +107,8 @@ class Floors:
             self.ready[found] = max(self.ready[found], ceiling)
 
     def forget_waiting(self) -> None:
-        """Look at the arrived, the due and the outbox from the beginning."""
-        self.arrived, self.due, self.outbox = 0, _EPOCH, 0
+        """Look at the arrived and the due from the beginning."""
+        self.arrived, self.due = 0, _EPOCH
 
     def lower(self, to: Mark) -> None:
         """Look again from *to* on."""

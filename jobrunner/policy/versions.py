@@ -6,6 +6,7 @@ it leads from the oldest version that a log may hold to the class's own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
@@ -56,8 +57,10 @@ class Upcasters:
                 f"event {name}", f"has an upcaster from version {max(beyond)}, and its class is version {version}"
             )
 
-    def instance(self, cls: type[E], version: int, data: dict[str, Json], *, reader: str) -> E:
-        """*data* of *version* as an instance of *cls*: upcast, then validated. *reader* is who wants it, for the error.
+    def instance(self, cls: type[E], version: int, data: str, *, reader: str) -> E:
+        """*data*, JSON text of *version*, as an instance of *cls*: upcast, then validated. *reader* wants it, for the error.
+
+        Validated as JSON, not as Python values: a class with strict=True takes its own dates and UUIDs only there.
 
         Raises:
             InvalidArguments: too old, an upcaster raised, or it does not fit; a retry cannot mend it.
@@ -66,14 +69,18 @@ class Upcasters:
         if version < declared.oldest:
             known = f"older than {declared.oldest}, the oldest that the code knows"
             raise InvalidArguments(reader, [f"version {version} of {declared.name} is {known}"])
+        start = version
         try:
-            for start in range(version, declared.version):
-                data = self._steps[declared.name, start](data)
+            if version < declared.version:
+                payload: dict[str, Json] = json.loads(data)
+                for start in range(version, declared.version):
+                    payload = self._steps[declared.name, start](payload)
+                data = json.dumps(payload)
         except Exception as error:
             problem = f"the upcaster of {declared.name} from version {start} raised {type(error).__name__}: {error}"
             raise InvalidArguments(reader, [problem]) from error
         try:
-            return cls.model_validate(data)
+            return cls.model_validate_json(data)
         except pydantic.ValidationError as error:
             raise InvalidArguments(reader, problems(error)) from None
 

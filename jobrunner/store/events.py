@@ -42,13 +42,23 @@ class Step:
     """Some walk only waits for its rate, or for room among what is delivered and not yet handled."""
 
 
-async def sequence(conn: Connection, n: int, floor: int) -> tuple[int, int]:
-    """Move up to *n* events from the outbox, above *floor*, into the log, with their deliveries: (events, deliveries).
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """One step from the outbox into the log."""
 
-    (-1, 0): another runner is at it.
-    """
+    moved: int
+    """Events; -1 when another runner is at it."""
+    delivered: int
+    """Deliveries that were made of them."""
+    last: int | None
+    """The outbox row that was moved last: a full step leaves nothing visible below it."""
+
+
+async def sequence(conn: Connection, n: int, floor: int) -> Sequenced:
+    """Move up to *n* events from the outbox, above *floor*, into the log, with their deliveries."""
     row = await (await conn.execute(_SEQUENCE, {"n": n, "floor": floor, "alone": True})).fetchone()
-    return (int(row[0]), int(row[1])) if row else (0, 0)
+    assert row is not None  # one row always
+    return Sequenced(*row)
 
 
 async def replay_step(conn: Connection, n: int, *, last: bool) -> Step:

@@ -85,8 +85,9 @@ class Dispatching(Registry):
         """Run the subscribers of *event*, one after another in the order of their declaration, here and now.
 
         The first error is raised and ends it. *conn* is lent to `ctx.transaction()` as a savepoint: what handlers write commits
-        or not with your transaction (on an autocommit connection outside of one, each commits by itself). Nothing is recorded, delivered to other services or tried again. What handlers answer (Retry, Snooze, …) means nothing. An awaitable
-        on an async connection; without one an async handler is run to its end, which inside an event loop is an error: there
+        or not with your transaction (on an autocommit connection outside of one, each commits by itself). Nothing is recorded,
+        delivered to other services or tried again. What handlers answer (Retry, Snooze, …) means nothing. An awaitable on an
+        async connection; without one an async handler is run to its end, which inside an event loop is an error: there
         `await app.dispatch_async(event)`.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any, overload
@@ -100,7 +101,9 @@ class Reading(Registry):
         if cls is None:
             problem = f"has no class in app {self.name}: subscribe to it, or app.publishes(…) it"
             raise ConfigError(f"event {envelope.type}", problem)
-        return self._upcasters.instance(cls, envelope.version, dict(envelope.data), reader=f"app {self.name}")
+        return self._upcasters.instance(
+            cls, envelope.version, json.dumps(dict(envelope.data)), reader=f"app {self.name}"
+        )
 
 
 def _envelope(row: tuple[Any, ...]) -> Envelope:

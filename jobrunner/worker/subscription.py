@@ -104,14 +104,14 @@ class Subscription(Generic[E, R]):
 
     def payload(self, event: Recorded) -> Any:
         """The payload of *event* as the handler takes it. Raises InvalidArguments."""
-        data: dict[str, Json] = json.loads(event.data)
         cls = self.classes.get(event.type)
         if cls is None:
             if not self.takes_any:
                 known = ", ".join(sorted(self.classes))
                 raise InvalidArguments(self.name, [f"the handler takes {known}, and this event is a {event.type}"])
+            data: dict[str, Json] = json.loads(event.data)
             return data
-        return self.upcasters.instance(cls, event.version, data, reader=self.name)
+        return self.upcasters.instance(cls, event.version, event.data, reader=self.name)
 
     def as_json(self) -> dict[str, Json]:
         """What the tasks table is told."""

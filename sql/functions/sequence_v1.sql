@@ -3,9 +3,10 @@
 -- The lock and the move are statements apart, so that the move has a snapshot newer than the commit of the holder before. What
 -- is not visible yet comes with a later batch: nobody waits for an open transaction, and no event is skipped. A row that somebody
 -- holds locked is passed over until he lets go: his own change of it is then what becomes visible last.
+-- last is the id of the last one: a full step leaves nothing visible below it.
 -- _alone false: without the lock, for a test inside its own transaction.
 create or replace function jobrunner.sequence_v1(
-    _n integer, _floor bigint default 0, _alone boolean default true, out moved integer, out delivered integer
+    _n integer, _floor bigint default 0, _alone boolean default true, out moved integer, out delivered integer, out last bigint
 )
 language plpgsql
 set enable_seqscan = off
@@ -46,16 +47,18 @@ begin
         ))
         returning o.id, o.xact, o.occurred_at, o.event_id, o.correlation_id, o.cause_event, o.cause_job_id, o.version, o.type,
             o.source, o.subject, o.key, o.data, o.headers
+    ),
+    kept as (
+        insert into jobrunner.events (
+            position, recorded_at, xact, occurred_at, event_id, correlation_id, cause_event, cause_job_id, version, type, source,
+            subject, key, data, headers
+        )
+        select
+            _head + row_number() over (order by g.id), _at, g.xact, g.occurred_at, g.event_id, g.correlation_id, g.cause_event,
+            g.cause_job_id, g.version, g.type, g.source, g.subject, g.key, g.data, g.headers
+        from gone g
     )
-    insert into jobrunner.events (
-        position, recorded_at, xact, occurred_at, event_id, correlation_id, cause_event, cause_job_id, version, type, source,
-        subject, key, data, headers
-    )
-    select
-        _head + row_number() over (order by g.id), _at, g.xact, g.occurred_at, g.event_id, g.correlation_id, g.cause_event,
-        g.cause_job_id, g.version, g.type, g.source, g.subject, g.key, g.data, g.headers
-    from gone g;
-    get diagnostics moved = row_count;
+    select count(*), max(g.id) into moved, last from gone g;
 
     if moved > 0 then
         delivered := jobrunner.deliver_v1(_head, _head + moved, _at);

@@ -1,3 +1,3 @@
 -- The events of deliveries.
 select d.*
-from jobrunner.load_deliveries_v1(%(args)s::text[]) d
+from jobrunner.load_deliveries_v1(%(args)b::text[]) d

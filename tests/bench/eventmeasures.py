@@ -52,9 +52,9 @@ async def _sequenced(database: Database, number: int, subscriptions: int, *, ord
         began = perf_counter()
         while moved < number:
             step = await events.sequence(conn, BATCH, 0)
-            if step[0] <= 0:
+            if step.moved <= 0:
                 raise RuntimeError(f"only {moved} of {number} events were moved")
-            moved, delivered = moved + step[0], delivered + step[1]
+            moved, delivered = moved + step.moved, delivered + step.delivered
         took = perf_counter() - began
     if delivered != number * subscriptions:
         raise RuntimeError(f"{number} events for {subscriptions} subscriptions had {delivered} deliveries")

@@ -116,6 +116,29 @@ def test_an_alias_is_what_is_stored_and_the_key_is_still_found() -> None:
     assert (made.data, made.key) == ({"orderId": "x"}, "x")
 
 
+def test_a_class_that_could_never_be_read_is_refused_at_import() -> None:
+    with pytest.raises(ConfigError, match="writes field n under a name that it does not read"):
+
+        class Odd(Event, name="odd"):
+            n: int = pydantic.Field(serialization_alias="m")
+
+    with pytest.raises(ConfigError, match="computed field twice"):
+
+        class Closed(Event, name="closed", extra="forbid"):
+            n: int
+
+            @pydantic.computed_field  # type: ignore[prop-decorator]
+            @property
+            def twice(self) -> int:
+                return self.n * 2
+
+    class Fine(Event, name="fine", populate_by_name=True):
+        n: int = pydantic.Field(alias="m")
+        o: int = pydantic.Field(validation_alias=pydantic.AliasChoices("o", "p"))
+
+    assert publication(Fine(m=1, o=2)).data == {"m": 1, "o": 2}
+
+
 def test_an_empty_key_is_refused() -> None:
     class Keyed(Event, name="keyed2", key="of"):
         of: str
