@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Class: TypeAlias = tuple[str, int]
 """One class of ready jobs: queue, priority."""
@@ -47,6 +47,19 @@ class Snapshot:
         return cls(int(xmin), int(xmax), frozenset(map(int, open_ids.split(","))) if open_ids else frozenset())
 
 
+class Passed(NamedTuple):
+    """Transactions that were open when a horizon passed them."""
+
+    base: int
+    """The lowest stamp from before."""
+    xids: list[int]
+    """Their ids."""
+
+
+NOBODY = Passed(0, [])
+"""No open transaction was passed."""
+
+
 class Horizon:
     """The largest mark below which nothing can appear, apart from the exceptions it remembers."""
 
@@ -56,6 +69,11 @@ class Horizon:
         self._pairs: deque[tuple[Mark, int]] = deque()
         self._since: dict[int, float] = {}
         self._passed: dict[int, Mark] = {}
+
+    @property
+    def passed(self) -> Passed:
+        """The open transactions that it has passed: a statement that keeps an order has to ask whether one has ended since."""
+        return Passed(min((mark.stamp for mark in self._passed.values()), default=0), list(self._passed))
 
     def observe(self, snapshot: Snapshot, mark: Mark, clock: float) -> Mark | None:
         """Take one tick into account; *clock* is any monotonic one, in seconds.
@@ -88,6 +106,8 @@ class Floors:
     arrived: int = 0
     due: datetime = _EPOCH
     outbox: int = 0
+    lowered: int = 0
+    """How often they were lowered: who began a step before that must not raise them after it."""
 
     def add(self, classes: Iterable[Class]) -> None:
         """Know *classes* from now on; a new one is looked at from its beginning."""
@@ -112,6 +132,7 @@ class Floors:
 
     def lower(self, to: Mark) -> None:
         """Look again from *to* on."""
+        self.lowered += 1
         for found, floor in self.ready.items():
             self.ready[found] = min(floor, to.stamp)
         self.arrived = min(self.arrived, to.stamp)

@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from jobrunner.policy.floor import NOBODY, Passed
 from jobrunner.policy.models import Claimed
 from jobrunner.policy.recorded import Batch, Recorded
 from jobrunner.policy.subscriptions import Declaration, Difference
@@ -54,9 +55,13 @@ class Sequenced:
     """The outbox row that was moved last: a full step leaves nothing visible below it."""
 
 
-async def sequence(conn: Connection, n: int, floor: int) -> Sequenced:
-    """Move up to *n* events from the outbox, above *floor*, into the log, with their deliveries."""
-    row = await (await conn.execute(_SEQUENCE, {"n": n, "floor": floor, "alone": True})).fetchone()
+async def sequence(conn: Connection, n: int, floor: int, passed: Passed = NOBODY) -> Sequenced:
+    """Move up to *n* events from the outbox, above *floor*, into the log, with their deliveries.
+
+    *passed*: the open transactions that the floor has passed; where one has ended meanwhile it is looked at from before it.
+    """
+    params = {"n": n, "floor": floor, "alone": True, "base": passed.base, "passed": passed.xids}
+    row = await (await conn.execute(_SEQUENCE, params)).fetchone()
     assert row is not None  # one row always
     return Sequenced(*row)
 

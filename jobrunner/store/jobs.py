@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from jobrunner.policy.floor import Class, Floors, Mark, Snapshot
+from jobrunner.policy.floor import Class, Floors, Mark, Passed, Snapshot
 from jobrunner.policy.models import Claimed
 from jobrunner.store.queries import query
 
@@ -128,7 +128,7 @@ async def sweep(conn: Connection, n: int) -> int:
     return int((await _row(conn, _SWEEP, {"n": n}))[0])
 
 
-async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: timedelta | None) -> Tick:
+async def tick(conn: Connection, floors: Floors, passed: Passed, *, any_queue: bool, asleep: timedelta | None) -> Tick:
     """Promote what is due, seat what has arrived, and see what a claim must know; *asleep* says so to enqueuers."""
     order = sorted(floors.ready)
     row = await _row(
@@ -142,6 +142,8 @@ async def tick(conn: Connection, floors: Floors, *, any_queue: bool, asleep: tim
             "arrived_floor": floors.arrived,
             "due_floor": floors.due,
             "outbox_floor": floors.outbox,
+            "base": passed.base,
+            "passed": passed.xids,
         },
     )
     snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities, outbox = row

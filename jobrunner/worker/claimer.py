@@ -148,7 +148,11 @@ class Claimer:
             self._floors.forget_waiting()
         async with self._identity.claiming:
             tick = await self._link.run(
-                jobs.tick, self._floors, any_queue=self._any, asleep=timedelta(seconds=rest) if asleep else None
+                jobs.tick,
+                self._floors,
+                self._horizon.passed,
+                any_queue=self._any,
+                asleep=timedelta(seconds=rest) if asleep else None,
             )
         if asleep:
             self._flag_until = began + rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import psycopg
 
@@ -35,9 +36,19 @@ class Deliveries:
         deliveries = [job for job in claimed if job.task in self._names]
         try:
             if deliveries:
-                await link.run(events.load_deliveries, deliveries)
+                await self._load_deliveries(link, deliveries)
             for job in claimed:
                 if (most := self._batches.get(job.task)) is not None:
                     await link.run(events.load_batch, job, most)
         except psycopg.Error as error:
             raise Lost(f"claimed and not read: {error}") from error
+
+    async def _load_deliveries(self, link: Link, deliveries: list[Claimed]) -> None:
+        """All in one statement; when one of them says what cannot be read (somebody enqueued it by hand), each for itself: that
+        one has no event, and is refused, and the others run."""
+        try:
+            await link.run(events.load_deliveries, deliveries)
+        except psycopg.DataError:
+            for job in deliveries:
+                with suppress(psycopg.DataError):
+                    await link.run(events.load_deliveries, [job])

@@ -11,10 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import psycopg
+
 from jobrunner.policy.floor import Floors, Horizon
+from jobrunner.policy.sqlstate import Trouble
 from jobrunner.store import events
 from jobrunner.telemetry import Telemetry
-from jobrunner.worker.link import Link, Lost
+from jobrunner.worker.link import Link, Lost, trouble
 from jobrunner.worker.loop import Loop
 
 BATCH = 1000
@@ -25,7 +28,8 @@ _WIDE = 1.0  # seconds between two steps from the very beginning, at the least
 _WIDE_SHARE = (
     20  # … and they take at most a twentieth of the time: under a pinned snapshot one walks over all dead entries
 )
-_BREATH = 0.1  # seconds that a walk waits for room, or for its rate
+_BREATH, _LONGEST_BREATH = 0.1, 1.0  # seconds that a walk waits for room, or for its rate, longer each time
+_LEAST, _GROWTH = 10, 20  # a step that takes too long moves half as many, then a little more each time
 
 
 class Sequencer:
@@ -39,6 +43,8 @@ class Sequencer:
         self._walk = Loop("replay", self._walk_step, _NET, telemetry)
         self._last = False
         self._next_wide = 0.0
+        self._most = BATCH
+        self._breath = _BREATH
         self.loops = (self._sequence, self._walk)
         """To be run, each in a task."""
 
@@ -49,16 +55,22 @@ class Sequencer:
 
     async def _step(self) -> bool:
         before, began = self._horizon.mark.stamp, time.monotonic()
-        floor = 0 if began >= self._next_wide else self._floors.outbox
+        floor, lowered = 0 if began >= self._next_wide else self._floors.outbox, self._floors.lowered
+        most = self._most
         try:
-            step = await self._link.run(events.sequence, BATCH, floor)
+            step = await self._link.run(events.sequence, most, floor, self._horizon.passed)
         except Lost:
             return True  # a step is a transaction: it happened or it did not, and the next one sees which
+        except psycopg.Error as error:
+            if trouble(error) is Trouble.SHRINK:
+                self._most = max(_LEAST, most // 2)
+            raise
+        self._most = min(BATCH, most + _GROWTH)
         if floor == 0:  # from the beginning: for a row that somebody held when the floor rose above it
             took = time.monotonic() - began
             self._next_wide = began + took + max(_WIDE, _WIDE_SHARE * took)
-        full = step.moved == BATCH
-        if step.moved >= 0:
+        full = step.moved == most
+        if step.moved >= 0 and lowered == self._floors.lowered:
             self._floors.outbox = max(self._floors.outbox, min(before, step.last or 0) if full else before)
         if step.moved > 0:
             self._telemetry.emit("events.sequenced", step.moved)
@@ -74,6 +86,9 @@ class Sequencer:
             self._telemetry.emit("events.replayed", step.delivered)
             self._wake()
         self._last = step.near
+        if step.walk is not None:
+            self._breath = _BREATH
         if step.waits or (step.walk is not None and not step.more):
-            asyncio.get_running_loop().call_later(_BREATH, self._walk.nudge)
+            asyncio.get_running_loop().call_later(self._breath, self._walk.nudge)
+            self._breath = min(_LONGEST_BREATH, 2 * self._breath)
         return step.walk is not None and step.more

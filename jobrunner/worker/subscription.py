@@ -83,7 +83,7 @@ class Subscription(Generic[E, R]):
     def refuse(self, job: Claimed) -> Outcome | None:
         """What becomes of a delivery that cannot be run whatever its handler does; None when it can."""
         if job.event is None:
-            return Reject("expired: the log no longer has its event")
+            return Reject("expired: the log has no such event (any more)")
         return self.refuse_version(job.event)
 
     def refuse_version(self, event: Recorded) -> TooNew | None:

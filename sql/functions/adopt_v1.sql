@@ -23,9 +23,8 @@ begin
     with taken as (
         update jobrunner.jobs j
         set runner_id = _new
-        from unnest(_ids, _attempts) f (id, attempt)
-        where j.id = f.id
-            and j.attempt = f.attempt
+        where j.id = any (_ids)
+            and j.attempt = _attempts[array_position(_ids, j.id)]
             and j.runner_id + 0 = _old
         returning j.id
     )

@@ -16,7 +16,12 @@ begin
     select coalesce(array_agg(c.job_id), '{}')
     into cancel
     from jobrunner.cancel_requests c
-    join jobrunner.jobs j on j.id = c.job_id
-    where j.runner_id = _runner;
+    cross join lateral (
+        select x.id
+        from jobrunner.jobs x
+        where x.id = c.job_id
+            and x.runner_id + 0 = _runner
+        limit 1
+    ) j;
 end
 $$;

@@ -37,12 +37,6 @@ begin
     if not exists (select from jobrunner.runners r where r.id = _runner and r.lost_at is null) then
         raise exception 'jobrunner: runner % was declared lost', _runner using errcode = 'JR001';
     end if;
-    if exists (select from jobrunner.subscriptions s where s.paused_at is not null) then
-        select array_agg(t.task), array_agg(t.version)
-        into _tasks, _versions
-        from unnest(_tasks, _versions) t (task, version)
-        where not exists (select from jobrunner.subscriptions s where s.name = t.task and s.paused_at is not null);
-    end if;
     return query
     with claimed as (
         update jobrunner.jobs j
@@ -66,6 +60,9 @@ begin
                         else exists (select from unnest(_tasks, _versions) t (task, version) where t.task = y.task and t.version >= y.version)
                     end
                     and (not _plain or (y.key is null and y.crashes = 0))
+                    and y.task <> all ((         -- in this snapshot: the pause that a death brings comes with the turn of the next
+                        select coalesce(array_agg(s.name), '{}') from jobrunner.subscriptions s where s.paused_at is not null
+                    )::text[])
                 order by y.seq
                 limit _n
                 for no key update skip locked

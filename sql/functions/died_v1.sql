@@ -1,15 +1,13 @@
 -- What follows when jobs have just died, in the same transaction: one of jobrunner's own events for each (but not about a delivery
 -- of such an event, nor about the pump of a stream that reads them: that could go on for ever), and what on_dead says of a
 -- subscription. Returns the ids that keep their key, so that nobody of it overtakes them: those of a subscription with block_key,
--- and jobs whose header on_dead says so. A subscription whose row somebody holds for longer than 250 ms (a person who is changing
--- it) is not paused: the other jobs of a settlement must not wait for him.
+-- and jobs whose header on_dead says so. The rows of subscriptions that are to be paused are held already: may_die_v1.
 create or replace function jobrunner.died_v1(_ids bigint[])
 returns bigint[]
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
-set lock_timeout = '250ms'
 as $$
 declare
     _paused record;
@@ -36,29 +34,26 @@ begin
         order by j.id
     ) x;
 
-    begin
-        for _paused in
-            update jobrunner.subscriptions s
-            set paused_at = clock_timestamp(),
-                paused_by = 'on_dead',
-                pause_reason = format('job %s died: %s', d.id, coalesce(d.error, d.reason))
-            from (
-                select distinct on (j.task) j.task, j.id, j.reason, j.error
-                from jobrunner.jobs j
-                where j.id = any (_ids)
-                order by j.task, j.id
-            ) d
-            where s.name = d.task
-                and s.on_dead = 'pause'
-                and s.paused_at is null
-            returning s.name, s.pause_reason
-        loop
-            perform jobrunner.publish_system(
-                'subscription.paused', jsonb_build_object('subscription', _paused.name, 'reason', _paused.pause_reason), 'subscription:' || _paused.name
-            );
-        end loop;
-    exception when lock_not_available then null;
-    end;
+    for _paused in
+        update jobrunner.subscriptions s
+        set paused_at = clock_timestamp(),
+            paused_by = 'on_dead',
+            pause_reason = format('job %s died: %s', d.id, coalesce(d.error, d.reason))
+        from (
+            select distinct on (j.task) j.task, j.id, j.reason, j.error
+            from jobrunner.jobs j
+            where j.id = any (_ids)
+            order by j.task, j.id
+        ) d
+        where s.name = d.task
+            and s.on_dead = 'pause'
+            and s.paused_at is null
+        returning s.name, s.pause_reason
+    loop
+        perform jobrunner.publish_system(
+            'subscription.paused', jsonb_build_object('subscription', _paused.name, 'reason', _paused.pause_reason), 'subscription:' || _paused.name
+        );
+    end loop;
 
     return array(
         select j.id

@@ -27,9 +27,8 @@ begin
     perform jobrunner.ensure_partition(coalesce(_now, now()));
     with gone as (
         delete from jobrunner.jobs j
-        using unnest(_ids, _attempts) f (id, attempt)
-        where j.id = f.id
-            and j.attempt = f.attempt
+        where j.id = any (_ids)
+            and j.attempt = _attempts[array_position(_ids, j.id)]          -- a join could read every job: seat_rows_v1 did
             and j.runner_id + 0 = _runner
             and j.key is null
         returning j.id, j.run_at, j.created_at, j.started_at, j.runner_id, j.attempt, j.failures, j.max_attempts, j.crashes,

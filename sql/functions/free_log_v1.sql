@@ -13,23 +13,25 @@ declare
 begin
     perform jobrunner.require_read_committed();
     for _s in select s.name from jobrunner.subscriptions s where s.on_lag = 'release' order by s.name loop
-        with chosen as (
+        select coalesce(array_agg(l.id), '{}')
+        into _expired
+        from (
             select j.id
             from jobrunner.jobs j
             where j.task = _s.name
                 and j.state in ('scheduled', 'ready', 'blocked')
-                and (j.args ->> 'position')::bigint <= _upto
+                and substring(j.args ->> 'position' from '^[0-9]{1,18}$')::bigint <= _upto
             order by j.id
             for update skip locked
-        ),
-        ended as (
+        ) l;
+        _expired := jobrunner.may_end_v1(_expired, _expired);              -- what cannot pass its turn on now is left for the next time
+        with ended as (
             update jobrunner.jobs j
             set state = 'dead',
                 blocked_on = null,
                 finished_at = now(),
                 reason = 'expired'
-            from chosen c
-            where j.id = c.id
+            where j.id = any (_expired)
             returning j.id
         )
         select coalesce(array_agg(e.id order by e.id), '{}') into _expired from ended e;
@@ -63,7 +65,7 @@ begin
             select
             from jobrunner.jobs j
             where j.task = s.name
-                and (j.args ->> 'position')::bigint <= _upto
+                and substring(j.args ->> 'position' from '^[0-9]{1,18}$')::bigint <= _upto
                 and (s.on_lag = 'hold' or j.state = 'running')
             union all
             select

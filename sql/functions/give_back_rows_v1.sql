@@ -10,18 +10,21 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
-    _ended bigint[];
-    _dead  bigint[];
-    _queues text[];
+    _ended    bigint[];
+    _dead     bigint[];
+    _unwanted bigint[];
+    _ends     text[];
+    _queues   text[];
 begin
-    _ids := jobrunner.may_end_v1(_ids, array(
-        select j.id
-        from jobrunner.jobs j
-        join jobrunner.runners r on r.id = j.runner_id
-        where j.id = any (_ids)
-            and j.crashes >= 2
-            and r.ended = 'lost'
-    ));
+    select coalesce(array_agg(j.id), '{}')
+    into _dead
+    from jobrunner.jobs j
+    join jobrunner.runners r on r.id = j.runner_id
+    where j.id = any (_ids)
+        and j.crashes >= 2
+        and r.ended = 'lost';
+    _ids := jobrunner.may_end_v1(_ids, _dead);
+    _ids := jobrunner.may_die_v1(_ids, _dead);
 
     with written as (
         insert into jobrunner.attempts (job_id, attempt, runner_id, started_at, ended_at, outcome, reason)
@@ -39,28 +42,26 @@ begin
         and a.attempt < w.attempt
         and a.outcome = w.outcome;
 
-    with back as (
+    select coalesce(array_agg(x.id), '{}'), array_agg(r.ended)
+    into _ids, _ends
+    from jobrunner.jobs x
+    join jobrunner.runners r on r.id = x.runner_id
+    where x.id = any (_ids);
+    _unwanted := array(select c.job_id from jobrunner.cancel_requests c where c.job_id = any (_ids));
+
+    with back as (                               -- by arrays and not by a join, as in seat_rows_v1
         update jobrunner.jobs j
-        set crashes = least(j.crashes + f.crash, 32767),
-            state = f.state,
-            reason = case f.state when 'dead' then 'crashed' when 'cancelled' then 'requested' else f.ended end,
-            finished_at = case when f.state <> 'ready' then _now end,
-            seq = case when f.state = 'ready' then jobrunner.stamp() else j.seq end,
+        set crashes = least(j.crashes + case when _ends[array_position(_ids, j.id)] = 'lost' then 1 else 0 end, 32767),
+            state = case when j.id = any (_unwanted) then 'cancelled' when j.id = any (_dead) then 'dead' else 'ready' end,
+            reason = case
+                when j.id = any (_unwanted) then 'requested'
+                when j.id = any (_dead) then 'crashed'
+                else _ends[array_position(_ids, j.id)]
+            end,
+            finished_at = case when j.id = any (_unwanted || _dead) then _now end,
+            seq = case when j.id = any (_unwanted || _dead) then j.seq else jobrunner.stamp() end,
             runner_id = null
-        from (
-            select
-                x.id, r.ended,
-                case when r.ended = 'lost' then 1 else 0 end as crash,
-                case
-                    when exists (select from jobrunner.cancel_requests c where c.job_id = x.id) then 'cancelled'
-                    when r.ended = 'lost' and x.crashes >= 2 then 'dead'
-                    else 'ready'
-                end as state
-            from jobrunner.jobs x
-            join jobrunner.runners r on r.id = x.runner_id
-            where x.id = any (_ids)
-        ) f
-        where j.id = f.id
+        where j.id = any (_ids)
         returning j.id, j.state, j.queue
     )
     select

@@ -1,11 +1,13 @@
--- Whether fewer than _open deliveries of a subscription wait: of its class in the ready order, and when it is ordered also in the
--- lines of its keys, with whatever has not been seated yet. Reads at most _open entries of each index.
+-- Whether fewer than _open deliveries of a subscription wait: ready ones of its class, and when it is ordered also those in the lines
+-- of its keys and those that have not been seated yet. Looks at the newest _open entries of each index, and counts its own: what
+-- others have waiting must not hold it up.
 create or replace function jobrunner.has_room(_name text, _queue text, _priority smallint, _ordered boolean, _open integer)
 returns boolean
 language plpgsql
 stable
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -14,13 +16,15 @@ begin
     select count(*)
     into _wait
     from (
-        select
+        select j.task
         from jobrunner.jobs j
         where j.queue = _queue
             and j.state = 'ready'
             and j.priority = _priority
+        order by j.seq desc
         limit _open
-    ) w;
+    ) w
+    where w.task = _name;
     if _ordered and _wait < _open then
         _wait := _wait + (
             select count(*)
@@ -35,11 +39,13 @@ begin
         ) + (
             select count(*)
             from (
-                select
+                select j.task
                 from jobrunner.jobs j
                 where j.blocked_on = 'arrival'
+                order by j.seq desc
                 limit _open
             ) w
+            where w.task = _name
         );
     end if;
     return _wait < _open;

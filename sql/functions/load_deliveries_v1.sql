@@ -19,9 +19,15 @@ begin
         a.n, e.position, e.recorded_at, e.event_id, e.type, e.version, e.source, e.subject, e.key, e.occurred_at, e.data::text,
         e.headers::text, coalesce(e.correlation_id, e.event_id), e.cause_event, e.cause_job_id
     from (
-        select x.n, (x.args ->> 'position')::bigint as position, (x.args ->> 'recorded_at')::timestamptz as recorded_at
+        select x.n, substring(x.args ->> 'position' from '^[0-9]{1,18}$')::bigint as position, (x.args ->> 'recorded_at')::timestamptz as recorded_at
         from (select u.n, u.args::jsonb as args from unnest(_args) with ordinality u (args, n)) x
     ) a
-    join jobrunner.events e on e.position = a.position and e.recorded_at = a.recorded_at;
+    cross join lateral (                         -- with a limit it stays one: a join could read the whole log
+        select x.*
+        from jobrunner.events x
+        where x.position = a.position
+            and x.recorded_at = a.recorded_at
+        limit 1
+    ) e;
 end
 $$;

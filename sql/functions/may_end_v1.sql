@@ -7,6 +7,7 @@ returns bigint[]
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare

@@ -71,7 +71,7 @@ begin
             else 'over'
         end
     from unnest(_ids) with ordinality i (id, n)
-    left join jobrunner.jobs j on j.id = i.id
+    left join lateral (select x.state from jobrunner.jobs x where x.id = i.id limit 1) j on true
     order by i.n;
 end
 $$;

@@ -12,41 +12,36 @@ as $$
 declare
     _done  bigint[];
     _queues text[];
+    _chosen bigint[];
 begin
-    with chosen as (
-        select x.id, row_number() over (order by x.id) as n, count(*) over () as many
-        from (
-            select j.id
-            from jobrunner.jobs j
-            where j.id = any (_ids)
-                and j.state = 'dead'
-            order by j.id
-            for no key update skip locked
-        ) x
-    ),
-    back as (
+    select coalesce(array_agg(x.id order by x.id), '{}')
+    into _chosen
+    from (
+        select j.id
+        from jobrunner.jobs j
+        where j.id = any (_ids)
+            and j.state = 'dead'
+        order by j.id
+        for no key update skip locked
+    ) x;
+    with back as (                               -- by arrays and not by a join, as in seat_rows_v1
         update jobrunner.jobs j
-        set state = f.state,
-            blocked_on = case when f.state = 'blocked' then 'arrival' end,
-            run_at = f.due,                              -- also of those that are ready now: they have not been due since they died
+        set state = case
+                when _spread > interval '0' and j.id <> _chosen[1] then 'scheduled'
+                when j.key is not null and not j.holds_key then 'blocked'
+                else 'ready'
+            end,
+            blocked_on = case
+                when (_spread <= interval '0' or j.id = _chosen[1]) and j.key is not null and not j.holds_key then 'arrival'
+            end,
+            -- Also of those that are ready now: they have not been due since they died.
+            run_at = clock_timestamp() + _spread * ((array_position(_chosen, j.id) - 1) / cardinality(_chosen)::double precision),
             failures = 0,
             crashes = 0,
             finished_at = null,
             reason = 'requeued',
             seq = jobrunner.stamp()
-        from (
-            select
-                c.id,
-                clock_timestamp() + _spread * ((c.n - 1) / c.many::double precision) as due,
-                case
-                    when _spread > interval '0' and c.n > 1 then 'scheduled'
-                    when x.key is not null and not x.holds_key then 'blocked'
-                    else 'ready'
-                end as state
-            from chosen c
-            join jobrunner.jobs x on x.id = c.id
-        ) f
-        where j.id = f.id
+        where j.id = any (_chosen)
         returning j.id, j.queue
     )
     select coalesce(array_agg(b.id order by b.id), '{}'), array_agg(distinct b.queue)

@@ -37,9 +37,14 @@ begin
             select x.id
             from front f
             join strange s using (task, version)
-            join jobrunner.jobs x on x.id = f.id
-            where x.state = 'ready'
-            for no key update of x skip locked
+            cross join lateral (
+                select y.id
+                from jobrunner.jobs y
+                where y.id = f.id
+                    and y.state || '' = 'ready'
+                limit 1
+                for no key update skip locked
+            ) x
         ))
         returning 1
     )

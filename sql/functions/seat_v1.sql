@@ -3,7 +3,10 @@
 -- seated now at the _n behind them, 20 times at most: they must be no wall for other keys. Returns how many it looked at and how
 -- many it seated. Only when the two are equal may a floor rise: an arrival that somebody holds, what came behind it on its key,
 -- and all of a key whose holder is being released at that moment wait for the next call. seen = -1: another session is at it.
-create or replace function jobrunner.seat_v1(_n integer, _floor bigint default 0, out seen integer, out seated integer)
+-- _base and _passed: as of sequence_v1.
+create or replace function jobrunner.seat_v1(
+    _n integer, _floor bigint default 0, _base bigint default 0, _passed bigint[] default '{}', out seen integer, out seated integer
+)
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -27,7 +30,7 @@ begin
             select j.id, j.key, j.seq
             from jobrunner.jobs j
             where j.blocked_on = 'arrival'
-                and j.seq > _floor
+                and j.seq > (select jobrunner.sure_floor(_floor, _base, _passed))
             order by j.seq
             limit _n
         ),
@@ -63,6 +66,7 @@ begin
         exit when _page.seen < _n or _found.seated = _page.seen or seated >= _n;
         _left := _left || _page.left || _found.left_keys;
         _floor := _page.last;
+        _passed := '{}';                         -- looked at from the right place on
     end loop;
 end
 $$;

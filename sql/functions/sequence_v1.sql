@@ -3,10 +3,13 @@
 -- The lock and the move are statements apart, so that the move has a snapshot newer than the commit of the holder before. What
 -- is not visible yet comes with a later batch: nobody waits for an open transaction, and no event is skipped. A row that somebody
 -- holds locked is passed over until he lets go: his own change of it is then what becomes visible last.
+-- _passed are the transactions that _floor has passed although they were open, _base the floor from before: where one of them has
+-- ended, in the snapshot that takes the rows, the floor is _base. Asked before, what came after it would be taken before it.
 -- last is the id of the last one: a full step leaves nothing visible below it.
 -- _alone false: without the lock, for a test inside its own transaction.
 create or replace function jobrunner.sequence_v1(
-    _n integer, _floor bigint default 0, _alone boolean default true, out moved integer, out delivered integer, out last bigint
+    _n integer, _floor bigint default 0, _alone boolean default true, _base bigint default 0, _passed bigint[] default '{}',
+    out moved integer, out delivered integer, out last bigint
 )
 language plpgsql
 set enable_seqscan = off
@@ -22,7 +25,7 @@ begin
     perform jobrunner.require_read_committed();
     moved := 0;
     delivered := 0;
-    if not exists (select from jobrunner.outbox o where o.id > _floor) then
+    if not exists (select from jobrunner.outbox o where o.id > jobrunner.sure_floor(_floor, _base, _passed)) then
         return;
     end if;
     if _alone and not pg_try_advisory_xact_lock(727004) then
@@ -40,7 +43,7 @@ begin
         where o.id = any (array(
             select x.id
             from jobrunner.outbox x
-            where x.id > _floor
+            where x.id > (select jobrunner.sure_floor(_floor, _base, _passed))
             order by x.id
             limit _n
             for update skip locked

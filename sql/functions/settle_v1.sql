@@ -26,15 +26,26 @@ begin
     into _ids
     from (
         select j.id
-        from jsonb_to_recordset(_rows) as f (id bigint, attempt integer)
-        join jobrunner.jobs j on j.id = f.id and j.attempt = f.attempt and j.runner_id + 0 = _runner
-        order by j.id
-        for update of j skip locked
+        from (select r.id, r.attempt from jsonb_to_recordset(_rows) as r (id bigint, attempt integer) order by r.id) f
+        cross join lateral (                     -- with a limit it stays one: a join could read every job
+            select x.id
+            from jobrunner.jobs x
+            where x.id = f.id
+                and x.attempt = f.attempt
+                and x.runner_id + 0 = _runner
+            limit 1
+            for update skip locked
+        ) j
     ) l;
     _ids := jobrunner.may_end_v1(_ids, array(
         select f.id
         from jsonb_to_recordset(_rows) as f (id bigint, state text)
         where f.state in ('succeeded', 'dead', 'cancelled')
+    ));
+    _ids := jobrunner.may_die_v1(_ids, array(
+        select f.id
+        from jsonb_to_recordset(_rows) as f (id bigint, state text)
+        where f.state = 'dead'
     ));
     if _ids = '{}' then
         return _ids;

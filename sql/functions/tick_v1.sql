@@ -14,6 +14,8 @@ create or replace function jobrunner.tick_v1(
     _due_floor     timestamptz,
     _n             integer     default 500,
     _now           timestamptz default null,
+    _base          bigint      default 0,
+    _passed        bigint[]    default '{}',
     out snapshot   text,
     out stamp      bigint,
     out at         timestamptz,
@@ -44,7 +46,7 @@ begin
     end if;
 
     promoted := jobrunner.promote_v1(_n, _due_floor, _now);
-    select s.seen, s.seated into seen, seated from jobrunner.seat_v1(_n, _arrived_floor) s;
+    select s.seen, s.seated into seen, seated from jobrunner.seat_v1(_n, _arrived_floor, _base, _passed) s;
 
     select
         array_agg(f.queue), array_agg(f.priority)

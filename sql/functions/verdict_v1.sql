@@ -21,7 +21,7 @@ as $$
             else 'stale'
         end
     from unnest(_ids, _attempts) f (id, attempt)
-    left join jobrunner.jobs j on j.id = f.id
+    left join lateral (select x.attempt, x.runner_id, x.state from jobrunner.jobs x where x.id = f.id limit 1) j on true
     left join jobrunner.attempts a on a.job_id = f.id and a.attempt = f.attempt
     left join lateral (
         select x.attempt, x.state

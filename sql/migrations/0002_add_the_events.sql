@@ -3,6 +3,8 @@
 alter table jobrunner.job_links add column xact bigint;
 alter table jobrunner.job_links alter column xact set default (pg_current_xact_id()::text::bigint);
 drop function if exists jobrunner.trace(text, integer);
+drop function if exists jobrunner.seat_v1(integer, bigint);
+drop function if exists jobrunner.tick_v1(text[], smallint[], boolean, interval, bigint, timestamptz, integer, timestamptz);
 
 -- --------------------------------------------------------------------------------------------------------- events
 -- What publishers leave, in their own transactions; normally empty. id is a stamp: a transaction that published a key after
@@ -93,7 +95,11 @@ create table jobrunner.subscriptions (
     constraint subscriptions_on_dead check (on_dead in ('skip', 'block_key', 'pause')),
     constraint subscriptions_on_lag check (on_lag in ('hold', 'release')),
     constraint subscriptions_state check (state in ('live', 'catching_up')),
-    constraint subscriptions_block_key check (on_dead <> 'block_key' or ordered)
+    constraint subscriptions_block_key check (on_dead <> 'block_key' or ordered),
+    -- The sequencer reads every row at every step: what a person writes here by hand must not stop the log.
+    constraint subscriptions_queue check (octet_length(queue) between 1 and 200),
+    constraint subscriptions_max_attempts check (max_attempts between 1 and 1000),
+    constraint subscriptions_pattern check ('' ~ pattern is not null)
 );
 
 -- How far a stream subscription has read. Apart from its row, because every batch writes it and the sequencer reads that.
@@ -351,7 +357,7 @@ select
 from jobrunner.jobs j
 join jobrunner.subscriptions s on s.name = j.task
 cross join lateral (
-    select (j.args ->> 'position')::bigint as position, (j.args ->> 'recorded_at')::timestamptz as recorded_at
+    select substring(j.args ->> 'position' from '^[0-9]{1,18}$')::bigint as position, substring(j.args ->> 'recorded_at' from '^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{8,15}[+-][0-9:]{2,5}$')::timestamptz as recorded_at
 ) p
 left join lateral (
     select x.type, x.key
@@ -366,7 +372,7 @@ where j.args ? 'position'
 -- Keys of ordered subscriptions that a dead delivery blocks: what died, since when, and how many wait behind it.
 create view jobrunner.v_key_blocked as
 select
-    j.task as subscription, substr(j.key, length(j.task) + 2) as key, j.id as job_id, (j.args ->> 'position')::bigint as position,
+    j.task as subscription, substr(j.key, length(j.task) + 2) as key, j.id as job_id, substring(j.args ->> 'position' from '^[0-9]{1,18}$')::bigint as position,
     j.finished_at as since, j.reason, j.error,
     (
         select count(*)

@@ -47,7 +47,7 @@ def _seat_without_holding_the_holders(conn: Connection) -> None:
 
 def _settle_with_the_weaker_lock(conn: Connection) -> None:
     """A seat step may hold the row then, and the job dies without giving up its key."""
-    calls.replace(conn, "settle_v1", ("for update of j skip locked", "for no key update of j skip locked"))
+    calls.replace(conn, "settle_v1", ("            for update skip locked", "            for no key update skip locked"))
 
 
 def _settle_without_the_fence(conn: Connection) -> None:
@@ -55,8 +55,8 @@ def _settle_without_the_fence(conn: Connection) -> None:
         conn,
         "settle_v1",
         (
-            "join jobrunner.jobs j on j.id = f.id and j.attempt = f.attempt and j.runner_id + 0 = _runner",
-            "join jobrunner.jobs j on j.id = f.id",
+            "                and x.attempt = f.attempt\n                and x.runner_id + 0 = _runner\n",
+            "",
         ),
     )
 

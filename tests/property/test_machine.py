@@ -45,7 +45,7 @@ def _hand_back_refunds_the_attempt(conn: Connection) -> None:
 
 
 def _settle_without_the_runner(conn: Connection) -> None:
-    calls.replace(conn, "settle_v1", (" and j.runner_id + 0 = _runner\n", "\n"))
+    calls.replace(conn, "settle_v1", ("                and x.runner_id + 0 = _runner\n", ""))
 
 
 def _a_lost_runner_claims(conn: Connection) -> None:
@@ -55,7 +55,10 @@ def _a_lost_runner_claims(conn: Connection) -> None:
 def _requeue_keeps_the_place_in_the_line(conn: Connection) -> None:
     """A dead job would come back without a seat."""
     calls.replace(
-        conn, "op_requeue", ("when x.key is not null and not x.holds_key then 'blocked'", "when false then 'blocked'")
+        conn,
+        "op_requeue",
+        ("when j.key is not null and not j.holds_key then 'blocked'", "when false then 'blocked'"),
+        ("= _chosen[1]) and j.key is not null and not j.holds_key then 'arrival'", "= _chosen[1]) and false then 'arrival'"),
     )
 
 

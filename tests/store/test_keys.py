@@ -137,7 +137,7 @@ def _depart_with_a_pause(conn: Connection) -> None:
     calls.replace(
         conn,
         "depart_v1",
-        ("            and j.finished_at is not null\n", f"            and j.finished_at is not null {PAUSE}\n"),
+        ("> '-infinity'         -- bare", f"> '-infinity' {PAUSE}       -- bare"),
     )
 
 

@@ -606,8 +606,8 @@ def test_a_job_may_block_its_key_too_by_a_header(tx: Connection) -> None:
     assert [c.id for c in calls.claim(tx)] == [first]
 
 
-def test_a_settlement_waits_for_nobody_who_holds_the_subscription(conn: Connection, connect: Connect) -> None:
-    """A person who left psql open in the middle of a change: the batch with the dead one settles all the same."""
+def test_a_death_that_must_pause_is_put_off_while_somebody_holds_the_subscription(conn: Connection, connect: Connect) -> None:
+    """A person who left psql open in the middle of a change: the others of the batch settle, and the pause is not lost."""
     register(conn)
     subscribe(conn, on_dead="pause")
     publish_many(conn, [{}] * 2)
@@ -616,10 +616,13 @@ def test_a_settlement_waits_for_nobody_who_holds_the_subscription(conn: Connecti
     person = connect(autocommit=False)
     person.execute("update jobrunner.subscriptions set pause_reason = 'hm'")
 
-    assert settle(conn, 1, [dead], "dead") == [dead.id]
+    assert settle(conn, 1, [dead], "dead") == []
+    assert calls.verdicts(conn, 1, [dead]) == {dead.id: "busy"}
     assert settle(conn, 1, [good], "succeeded") == [good.id]
 
     person.rollback()
+    assert settle(conn, 1, [dead], "dead") == [dead.id]
+    assert value(conn, "select paused_by from jobrunner.subscriptions") == "on_dead"
 
 
 # ---------------------------------------------------------------------------------------------------------- system events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,7 @@ def test_the_page_runs_as_printed(pytester: pytest.Pytester, dsn: str, monkeypat
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("create table ledger (order_id uuid, amount numeric)")
     monkeypatch.setenv("SHOP_TEST_DSN", dsn)
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # of another test
 
     ran = pytester.runpytest("-p", "no:cacheprovider", "-k", "not trio")
 

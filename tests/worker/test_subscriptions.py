@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+import time
 from collections import defaultdict
 from datetime import datetime
 from typing import Any
@@ -332,6 +334,69 @@ async def test_ordered_deliveries_of_a_key_come_one_at_a_time_in_the_order_of_th
     assert ran == {str(key): list(range(key, 600, 40)) for key in range(40)}
 
 
+async def test_a_key_keeps_the_order_of_commits_when_the_first_took_longer_than_the_floor_waits(
+    app: App, dsn: str, conn: Connection
+) -> None:
+    """After a second the floor passes an open transaction. B waited for its row lock and published after it had committed; a
+    step that the floor began above A's event took B's first."""
+    ran: dict[str, list[int]] = defaultdict(list)
+    conn.execute("create table orders as select 'k' || n as id, 0 as n from generate_series(1, 4) n")
+
+    @app.on(Placed, ordered=True)
+    async def post(ctx: Context, event: Placed) -> None:
+        ran[event.order].append(event.n)
+
+    @app.task
+    async def keyed(ctx: Context, order: str, n: int) -> None:
+        ran[f"job {order}"].append(n)
+
+    def write(order: str, n: int, may_commit: threading.Event, has_locked: threading.Event) -> None:
+        with psycopg.connect(dsn) as own:
+            own.execute("update orders set n = %s where id = %s", [n, order])
+            app.publish(own, Placed(order=order, n=n))
+            app.enqueue(own, keyed.job(order, n), key=order)
+            has_locked.set()
+            assert may_commit.wait(20)
+
+    orders, freely = [f"k{n}" for n in range(1, 5)], threading.Event()
+    freely.set()
+    async with Runner(app, dsn, **FAST) as runner:
+        for order in orders:
+            slow, locked = threading.Event(), threading.Event()
+            first = asyncio.create_task(asyncio.to_thread(write, order, 1, slow, locked))
+            await asyncio.to_thread(locked.wait, 10)
+            second = asyncio.create_task(asyncio.to_thread(write, order, 2, freely, threading.Event()))
+            began = time.monotonic()
+            while time.monotonic() - began < 1.4:  # the floor goes on over what others publish
+                app.publish(conn, Placed(order="other"))
+                await asyncio.sleep(0.05)
+            slow.set()
+            await asyncio.gather(first, second)
+        await runner.wait_idle(20)
+
+    del ran["other"]
+    assert ran == {name: [1, 2] for order in orders for name in (order, f"job {order}")}
+
+
+async def test_a_delivery_that_somebody_made_by_hand_and_wrongly_stops_nobody(app: App, dsn: str, conn: Connection) -> None:
+    got: list[int] = []
+
+    @app.on(Placed)
+    async def note(ctx: Context, event: Placed) -> None:
+        got.append(event.n)
+
+    async with Runner(app, dsn, **FAST) as runner:
+        for args in ('{"position": "abc", "recorded_at": "2026-11-25"}', '{"position": 1, "recorded_at": "never"}', "{}"):
+            conn.execute("select jobrunner.enqueue('shop.note', %s, queue => 'events')", [args])
+        app.publish_many(conn, [Placed(order="x", n=n) for n in range(5)])
+        await runner.wait_idle(10)
+
+    assert sorted(got) == list(range(5))
+    assert {row[1] for row in _open(conn)} == {"dead"}
+    assert one(conn, "select count(*) from jobrunner.v_delivery_open") >= 0
+    assert one(conn, "select jobrunner.free_log_v1(100)") is not None
+
+
 async def test_a_dead_delivery_blocks_its_key_until_a_person_resolves_it(app: App, dsn: str, conn: Connection) -> None:
     ran: list[tuple[str, int]] = []
     well = False
@@ -556,7 +621,7 @@ async def test_an_event_that_the_log_no_longer_has_makes_its_delivery_dead(
         conn.execute("select jobrunner.op_retry_now(array(select id from jobrunner.jobs))")
         await runner.wait_idle(10)
 
-    assert one(conn, "select state, reason from jobrunner.jobs") == ("dead", "expired: the log no longer has its event")
+    assert one(conn, "select state, reason from jobrunner.jobs") == ("dead", "expired: the log has no such event (any more)")
 
 
 # ------------------------------------------------------------------------------------------------ replay, system
