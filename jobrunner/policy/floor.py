@@ -1,9 +1,10 @@
 """From where a claim may look: takes what each tick saw, returns a floor below which nothing can appear any more.
 
-A transaction draws its id before its stamps. So a stamp S read in one tick pairs with the snapshot of the *next*: every
-transaction that drew a stamp up to S has an id below that snapshot's xmax X. Once the oldest id in progress is X or more,
-all of those have ended, and what they made ready is visible. The largest such S is the horizon. (S and X of one tick would
-not do: S is read after the snapshot is taken.)
+A transaction draws its id before its stamps. So a stamp S read in one tick pairs with the id X that the *next* tick draws for
+itself: every transaction that drew a stamp up to S has a lower one. Once the oldest id in progress is X or more, all of those
+have ended, and what they made ready is visible. The largest such S is the horizon. (S and X of one tick would not do: X may
+be drawn before S is read. Nor would the xmax of a snapshot: it is one past the last id that has *ended*; ids above it may be in
+progress, and have drawn stamps.)
 
 A transaction that stays open holds the horizon down. After a second it becomes an exception: the horizon passes it and
 remembers from where; when it ends, the floors are lowered to there, and its rows are found.
@@ -34,7 +35,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A pg_snapshot: ids below *xmin* have ended, ids from *xmax* on had not begun, *open* are in progress."""
+    """A pg_snapshot: ids below *xmin* have ended, of those from *xmax* on none has, *open* are in progress below it."""
 
     xmin: int
     xmax: int
@@ -75,13 +76,13 @@ class Horizon:
         """The open transactions that it has passed: a statement that keeps an order has to ask whether one has ended since."""
         return Passed(min((mark.stamp for mark in self._passed.values()), default=0), list(self._passed))
 
-    def observe(self, snapshot: Snapshot, mark: Mark, clock: float) -> Mark | None:
-        """Take one tick into account; *clock* is any monotonic one, in seconds.
+    def observe(self, snapshot: Snapshot, drawn: int, mark: Mark, clock: float) -> Mark | None:
+        """Take one tick into account: *drawn* is its own transaction id, *clock* any monotonic one, in seconds.
 
         Returns where to lower the floors to, when a transaction ended that the horizon had passed; else None.
         """
         if self._previous is not None:
-            self._pairs.append((self._previous, snapshot.xmax))
+            self._pairs.append((self._previous, drawn))
         self._previous = mark
 
         ended = [xid for xid in self._passed if xid not in snapshot.open]

@@ -55,6 +55,8 @@ class Tick:
     seated: int
     due_in: float | None
     found: list[Class]
+    drawn: int
+    """The id of its own transaction: whoever had one when the tick before ended has a lower one."""
     outbox: bool
     """Whether publishers left something."""
 
@@ -146,7 +148,7 @@ async def tick(conn: Connection, floors: Floors, passed: Passed, *, any_queue: b
             "passed": passed.xids,
         },
     )
-    snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities, outbox = row
+    snapshot, stamp, at, promoted, seen, seated, due_in, queues, priorities, drawn, outbox = row
     return Tick(
         snapshot=Snapshot.parse(snapshot),
         mark=Mark(cast("int", stamp), cast("datetime", at)),
@@ -155,6 +157,7 @@ async def tick(conn: Connection, floors: Floors, passed: Passed, *, any_queue: b
         seated=seated,
         due_in=due_in,
         found=list(zip(queues or [], priorities or [], strict=True)),
+        drawn=drawn,
         outbox=outbox,
     )
 

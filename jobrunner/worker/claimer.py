@@ -160,7 +160,7 @@ class Claimer:
         if wide:
             self._next_wide = self._last_tick + max(_NET, _NET_SHARE * (self._last_tick - began))
         before = self._horizon.mark
-        lower = self._horizon.observe(tick.snapshot, tick.mark, self._last_tick)
+        lower = self._horizon.observe(tick.snapshot, tick.drawn, tick.mark, self._last_tick)
         if tick.seen >= 0 and tick.seated == tick.seen < 500:
             self._floors.arrived = max(self._floors.arrived, before.stamp)
         if tick.promoted < 500:
@@ -280,13 +280,14 @@ class Claimer:
         """Say that this runner sleeps, and make sure that every enqueue has heard it; True when something came first.
 
         An enqueue that read the flag before it was set may commit later and wake nobody. All such transactions had begun
-        when the flag was set: their ids are below the snapshot's xmax. So the claimer looks again, at growing gaps, until
-        one empty claim had a snapshot in which all of them have ended. A flag that is renewed before it ends needs no new
-        proof.
+        when the flag was set: their ids are below the one that the next look draws. So the claimer looks again, at growing
+        gaps, until one empty claim had a snapshot in which all of them have ended. A flag that is renewed before it ends
+        needs no new proof.
         """
         began = time.monotonic()
         self._proven = self._sure_for(0)
-        first = (await self._look(asleep=True)).snapshot.xmax
+        await self._look(asleep=True)
+        first: int | None = None
         gap = _FIRST_GAP
         while not self._proven:
             with contextlib.suppress(TimeoutError):
@@ -294,7 +295,9 @@ class Claimer:
                     await self._wake.wait()
                     return True
             gap = min(gap * 1.3, _LAST_GAP)
-            ended = (await self._look()).snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
+            tick = await self._look()
+            first = tick.drawn if first is None else first
+            ended = tick.snapshot.xmin >= first or time.monotonic() - began > _GIVE_UP
             if await self._claim(self._slots.room_for_any()):
                 return True
             self._proven = ended

@@ -1,6 +1,8 @@
 -- One look around, before a claim: says until when this runner sleeps, promotes what is due, seats what has arrived, and
 -- returns what a claimer must know. _classes as (queue, priority) pairs that it knows already; _any: it takes every queue.
---   snapshot, stamp, at ... for the horizon: the stamp and the clock of one tick pair with the snapshot of the NEXT one
+--   snapshot, stamp, at, drawn ... for the horizon: the stamp and the clock of one tick pair with the transaction id that the NEXT
+--                           one draws. Not with its snapshot's xmax: that is one past the last id that has ENDED, and ids above
+--                           it may be in progress and have drawn stamps
 --   promoted, seen, seated  what became of the due and the arrived (seen = -1: another session seats)
 --   due_at ................ when the next scheduled job is due
 --   queues, priorities .... classes with a ready job that the caller did not name, found by probing the gaps between those
@@ -24,7 +26,8 @@ create or replace function jobrunner.tick_v1(
     out seated     integer,
     out due_in     double precision,
     out queues     text[],
-    out priorities smallint[]
+    out priorities smallint[],
+    out drawn      bigint
 )
 language plpgsql
 set enable_seqscan = off
@@ -93,8 +96,8 @@ begin
         ) y
     ) f;
 
-    select pg_current_snapshot()::text, s.last_value, clock_timestamp()
-    into snapshot, stamp, at
+    select pg_current_snapshot()::text, s.last_value, clock_timestamp(), pg_current_xact_id()::text::bigint
+    into snapshot, stamp, at, drawn
     from jobrunner.stamp s;
 
     select extract(epoch from x.run_at - coalesce(_now, clock_timestamp()))

@@ -1,7 +1,8 @@
 """The floor never passes what can still appear, but for writers that it remembers, and then it comes back for them.
 
 The model is PostgreSQL's: a writer begins, draws its transaction id, then its stamps, and commits, each in a step of its
-own and in any order with the others'; a tick takes its snapshot and then reads the last stamp. A row is at or above every
+own and in any order with the others'; a tick takes its snapshot and an id of its own, and then reads the last stamp. The xmax of
+a snapshot is one past the last id that has ended, and ids above it may be in progress. A row is at or above every
 floor when it appears, or the floor is lowered to below it by the tick that sees its writer gone.
 """
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jobrunner.policy.floor import Floors, Horizon, Mark, Snapshot
+from jobrunner.policy.floor import NOBODY, Floors, Horizon, Mark, Passed, Snapshot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,6 +31,7 @@ class Server:
 
     def __init__(self) -> None:
         self.next_xid, self.last_stamp, self.clock = 100, 0, 0.0
+        self.ended = 99
         self.writers: list[Writer] = []
         self.visible: set[int] = set()
 
@@ -47,12 +49,21 @@ class Server:
         self.writers.remove(writer)
         if writer.xid is None:
             self.take_xid(writer)
+        assert writer.xid is not None
+        self.ended = max(self.ended, writer.xid)
         if commit:
             self.visible |= set(writer.stamps)
 
     def snapshot(self) -> Snapshot:
-        running = frozenset(writer.xid for writer in self.writers if writer.xid is not None)
-        return Snapshot(min(running, default=self.next_xid), self.next_xid, running)
+        xmax = self.ended + 1
+        running = frozenset(writer.xid for writer in self.writers if writer.xid is not None and writer.xid < xmax)
+        return Snapshot(min(running, default=xmax), xmax, running)
+
+    def begin_tick(self) -> tuple[Snapshot, int]:
+        """A snapshot, and the id that the tick draws for itself."""
+        snapshot, drawn = self.snapshot(), self.next_xid
+        self.next_xid += 1
+        return snapshot, drawn
 
     def mark(self) -> Mark:
         return Mark(self.last_stamp, EPOCH + timedelta(seconds=self.clock))
@@ -70,8 +81,9 @@ class Claimer:
     def floor(self) -> int:
         return self.floors.ready["q", 0]
 
-    def observe(self, snapshot: Snapshot, mark: Mark) -> None:
-        lower = self.horizon.observe(snapshot, mark, self.server.clock)
+    def observe(self, snapshot: Snapshot, drawn: int, mark: Mark) -> None:
+        lower = self.horizon.observe(snapshot, drawn, mark, self.server.clock)
+        self.server.ended = max(self.server.ended, drawn)  # its transaction is over
         if lower is not None:
             self.floors.lower(lower)
 
@@ -85,17 +97,19 @@ WORDS = ["begin", "draw", "draw", "commit", "rollback", "snapshot", "stamp", "st
 STEPS = st.lists(st.tuples(st.sampled_from(WORDS), st.integers(0, 7)), max_size=80)
 
 
-def play(steps: list[tuple[str, int]], *, xid_first: bool = True, one_sample: bool = False) -> None:
+def play(
+    steps: list[tuple[str, int]], *, xid_first: bool = True, one_sample: bool = False, by_xmax: bool = False
+) -> None:
     """Runs *steps*, ends every writer, looks twice more, and checks that nothing visible was left unclaimed."""
     server = Server()
     claimer = Claimer(server)
 
-    def tick(snapshot: Snapshot) -> None:
+    def tick(snapshot: Snapshot, drawn: int) -> None:
         if one_sample:  # the mutant: S of this tick with X of this tick
             claimer.horizon._previous = server.mark()
-        claimer.observe(snapshot, server.mark())
+        claimer.observe(snapshot, snapshot.xmax if by_xmax else drawn, server.mark())
 
-    taken: Snapshot | None = None
+    taken: tuple[Snapshot, int] | None = None
     for step, n in steps:
         writer = server.writers[n % len(server.writers)] if server.writers else None
         match step:
@@ -108,9 +122,9 @@ def play(steps: list[tuple[str, int]], *, xid_first: bool = True, one_sample: bo
             case "commit" | "rollback" if writer:
                 server.end(writer, commit=step == "commit")
             case "snapshot":
-                taken = server.snapshot()
+                taken = server.begin_tick()
             case "stamp":
-                tick(taken or server.snapshot())
+                tick(*(taken or server.begin_tick()))
                 taken = None
             case "claim":
                 claimer.claim(claimer.horizon.mark)
@@ -120,8 +134,8 @@ def play(steps: list[tuple[str, int]], *, xid_first: bool = True, one_sample: bo
                 pass
     for writer in list(server.writers):
         server.end(writer, commit=True)
-    for _ in range(2):
-        tick(server.snapshot())
+    for _ in range(3):
+        tick(*server.begin_tick())
         claimer.claim(claimer.horizon.mark)
     assert server.visible == claimer.claimed, "a job would wait for the safety net, or for ever"
 
@@ -143,29 +157,54 @@ def test_the_model_catches_a_horizon_that_is_built_wrongly(mutant: dict[str, boo
         mutated()
 
 
+def test_the_xmax_of_the_next_snapshot_would_not_do() -> None:
+    """It is one past the last id that has ended: a writer that began after that and has drawn a stamp lies above it."""
+    words = ["snapshot", "begin", "draw", "stamp", "stamp", "claim", "commit"]
+    steps = [(word, 0) for word in words]
+
+    play(steps)
+    with pytest.raises(AssertionError, match="safety net"):
+        play(steps, by_xmax=True)
+
+
 def test_the_mark_of_a_tick_is_passed_when_all_that_had_begun_by_the_next_have_ended() -> None:
     horizon = Horizon()
 
-    assert horizon.observe(Snapshot(10, 12, frozenset({10})), Mark(5), 0.0) is None
+    assert horizon.observe(Snapshot(10, 12, frozenset({10})), 12, Mark(5), 0.0) is None
     assert horizon.mark == Mark(0)
-    horizon.observe(Snapshot(10, 13, frozenset({10})), Mark(6), 0.1)
+    horizon.observe(Snapshot(10, 13, frozenset({10})), 14, Mark(6), 0.1)
     assert horizon.mark == Mark(0), "10 is open, and had begun before the second tick"
-    horizon.observe(Snapshot(13, 13, frozenset()), Mark(7), 0.2)
+    horizon.observe(Snapshot(15, 15, frozenset()), 15, Mark(7), 0.2)
     assert horizon.mark == Mark(6)
+
+
+def test_an_id_above_the_xmax_of_a_snapshot_may_be_in_progress() -> None:
+    """13 has drawn the stamp 5; as long as nothing later has ended, no snapshot lists it."""
+    horizon = Horizon()
+    horizon.observe(Snapshot(12, 12, frozenset()), 12, Mark(5), 0.0)
+    horizon.observe(Snapshot(13, 13, frozenset()), 14, Mark(5), 0.1)
+    assert horizon.mark == Mark(0), "the tick drew 14: 13 is in progress"
+    horizon.observe(Snapshot(13, 15, frozenset({13})), 15, Mark(5), 0.2)
+    assert horizon.mark == Mark(0)
+    horizon.observe(Snapshot(16, 16, frozenset()), 16, Mark(5), 0.3)
+    assert horizon.mark == Mark(5)
 
 
 def test_a_transaction_that_stays_open_is_passed_after_a_second_and_come_back_for() -> None:
     horizon = Horizon()
     held = frozenset({10})
-    horizon.observe(Snapshot(10, 11, held), Mark(5), 0.0)
-    horizon.observe(Snapshot(10, 20, held), Mark(50), 0.9)
+    horizon.observe(Snapshot(10, 11, held), 11, Mark(5), 0.0)
+    horizon.observe(Snapshot(10, 20, held), 20, Mark(50), 0.9)
     assert horizon.mark == Mark(0)
+    assert horizon.passed == NOBODY
 
-    assert horizon.observe(Snapshot(10, 30, held), Mark(90), 1.1) is None
+    assert horizon.observe(Snapshot(10, 31, held), 30, Mark(90), 1.1) is None
     assert horizon.mark == Mark(50)
+    assert horizon.passed == Passed(0, [10])
 
-    assert horizon.observe(Snapshot(31, 31, frozenset()), Mark(91), 1.2) == Mark(0)
-    assert horizon.observe(Snapshot(32, 32, frozenset()), Mark(92), 1.3) is None
+    assert horizon.observe(Snapshot(31, 31, frozenset()), 31, Mark(91), 1.2) == Mark(0)
+    assert horizon.passed == NOBODY
+    assert horizon.observe(Snapshot(32, 32, frozenset()), 32, Mark(92), 1.3) is None
 
 
 def test_a_snapshot_is_read_as_postgres_writes_it() -> None:

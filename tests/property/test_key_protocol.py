@@ -47,7 +47,9 @@ def _seat_without_holding_the_holders(conn: Connection) -> None:
 
 def _settle_with_the_weaker_lock(conn: Connection) -> None:
     """A seat step may hold the row then, and the job dies without giving up its key."""
-    calls.replace(conn, "settle_v1", ("            for update skip locked", "            for no key update skip locked"))
+    calls.replace(
+        conn, "settle_v1", ("            for update skip locked", "            for no key update skip locked")
+    )
 
 
 def _settle_without_the_fence(conn: Connection) -> None:

@@ -58,7 +58,10 @@ def _requeue_keeps_the_place_in_the_line(conn: Connection) -> None:
         conn,
         "op_requeue",
         ("when j.key is not null and not j.holds_key then 'blocked'", "when false then 'blocked'"),
-        ("= _chosen[1]) and j.key is not null and not j.holds_key then 'arrival'", "= _chosen[1]) and false then 'arrival'"),
+        (
+            "= _chosen[1]) and j.key is not null and not j.holds_key then 'arrival'",
+            "= _chosen[1]) and false then 'arrival'",
+        ),
     )
 
 

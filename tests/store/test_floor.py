@@ -20,7 +20,7 @@ $$
 
 
 class Ticks:
-    """The horizon as a claimer computes it: the stamp of one tick, once the snapshot of the NEXT has nobody older in progress."""
+    """The horizon as a claimer computes it: the stamp of one tick, once nobody older than the id of the NEXT is in progress."""
 
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
@@ -30,13 +30,13 @@ class Ticks:
 
     def tick(self, *, next_snapshot: bool = True) -> int:
         row = self.conn.execute(
-            "select snapshot, stamp from jobrunner.tick_v1(array['default'], array[0::smallint], false, null, 0, '-infinity')"
+            "select snapshot, stamp, drawn from jobrunner.tick_v1(array['default'], array[0::smallint], false, null, 0, '-infinity')"
         ).fetchone()
         assert row is not None
-        xmin, xmax, _ = row[0].split(":")
+        xmin = row[0].partition(":")[0]
         stamp = self.before if next_snapshot else row[1]
         if stamp is not None:
-            self.waiting.append((stamp, int(xmax)))
+            self.waiting.append((stamp, row[2]))
         self.before = row[1]
         while self.waiting and self.waiting[0][1] <= int(xmin):
             self.horizon = self.waiting.pop(0)[0]

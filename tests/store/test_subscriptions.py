@@ -606,7 +606,9 @@ def test_a_job_may_block_its_key_too_by_a_header(tx: Connection) -> None:
     assert [c.id for c in calls.claim(tx)] == [first]
 
 
-def test_a_death_that_must_pause_is_put_off_while_somebody_holds_the_subscription(conn: Connection, connect: Connect) -> None:
+def test_a_death_that_must_pause_is_put_off_while_somebody_holds_the_subscription(
+    conn: Connection, connect: Connect
+) -> None:
     """A person who left psql open in the middle of a change: the others of the batch settle, and the pause is not lost."""
     register(conn)
     subscribe(conn, on_dead="pause")

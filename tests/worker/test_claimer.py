@@ -34,7 +34,9 @@ async def test_a_task_that_stops_being_quick_during_a_look_ends_nothing() -> Non
                 return []
             slots.quick_tasks = set()
             now = datetime(2026, 1, 1, tzinfo=UTC)
-            return Tick(Snapshot(1, 1, frozenset()), Mark(0, now), 0, 0, 0, None, [("default", 0)], outbox=False)
+            return Tick(
+                Snapshot(1, 1, frozenset()), Mark(0, now), 0, 0, 0, None, [("default", 0)], drawn=1, outbox=False
+            )
 
     link: Any = Link()
     identity: Any = SimpleNamespace(claiming=asyncio.Lock(), runner_id=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -340,7 +340,7 @@ async def test_a_key_keeps_the_order_of_commits_when_the_first_took_longer_than_
     """After a second the floor passes an open transaction. B waited for its row lock and published after it had committed; a
     step that the floor began above A's event took B's first."""
     ran: dict[str, list[int]] = defaultdict(list)
-    conn.execute("create table orders as select 'k' || n as id, 0 as n from generate_series(1, 4) n")
+    conn.execute("create table orders as select 'k' || n as id, 0 as n from generate_series(1, 8) n")
 
     @app.on(Placed, ordered=True)
     async def post(ctx: Context, event: Placed) -> None:
@@ -358,27 +358,32 @@ async def test_a_key_keeps_the_order_of_commits_when_the_first_took_longer_than_
             has_locked.set()
             assert may_commit.wait(20)
 
-    orders, freely = [f"k{n}" for n in range(1, 5)], threading.Event()
+    orders, freely = [f"k{n}" for n in range(1, 9)], threading.Event()
     freely.set()
-    async with Runner(app, dsn, **FAST) as runner:
+    slow = {order: threading.Event() for order in orders}
+    async with Runner(app, dsn, slots=20, lease="3s", grace="2s") as runner:
+        threads = ThreadPoolExecutor(len(orders) * 2)
+        writers = []
         for order in orders:
-            slow, locked = threading.Event(), threading.Event()
-            first = asyncio.create_task(asyncio.to_thread(write, order, 1, slow, locked))
+            locked = threading.Event()
+            writers.append(threads.submit(write, order, 1, slow[order], locked))
             await asyncio.to_thread(locked.wait, 10)
-            second = asyncio.create_task(asyncio.to_thread(write, order, 2, freely, threading.Event()))
-            began = time.monotonic()
-            while time.monotonic() - began < 1.4:  # the floor goes on over what others publish
-                app.publish(conn, Placed(order="other"))
-                await asyncio.sleep(0.05)
-            slow.set()
-            await asyncio.gather(first, second)
+            writers.append(threads.submit(write, order, 2, freely, threading.Event()))
+        for n in range(24):  # the floor goes on over what others publish
+            app.publish(conn, Placed(order="other"))
+            await asyncio.sleep(0.15)
+            if n >= 16:
+                slow[orders[n - 16]].set()
+        await asyncio.gather(*map(asyncio.wrap_future, writers))
         await runner.wait_idle(20)
 
     del ran["other"]
     assert ran == {name: [1, 2] for order in orders for name in (order, f"job {order}")}
 
 
-async def test_a_delivery_that_somebody_made_by_hand_and_wrongly_stops_nobody(app: App, dsn: str, conn: Connection) -> None:
+async def test_a_delivery_that_somebody_made_by_hand_and_wrongly_stops_nobody(
+    app: App, dsn: str, conn: Connection
+) -> None:
     got: list[int] = []
 
     @app.on(Placed)
@@ -386,7 +391,11 @@ async def test_a_delivery_that_somebody_made_by_hand_and_wrongly_stops_nobody(ap
         got.append(event.n)
 
     async with Runner(app, dsn, **FAST) as runner:
-        for args in ('{"position": "abc", "recorded_at": "2026-11-25"}', '{"position": 1, "recorded_at": "never"}', "{}"):
+        for args in (
+            '{"position": "abc", "recorded_at": "2026-11-25"}',
+            '{"position": 1, "recorded_at": "never"}',
+            "{}",
+        ):
             conn.execute("select jobrunner.enqueue('shop.note', %s, queue => 'events')", [args])
         app.publish_many(conn, [Placed(order="x", n=n) for n in range(5)])
         await runner.wait_idle(10)
@@ -621,7 +630,10 @@ async def test_an_event_that_the_log_no_longer_has_makes_its_delivery_dead(
         conn.execute("select jobrunner.op_retry_now(array(select id from jobrunner.jobs))")
         await runner.wait_idle(10)
 
-    assert one(conn, "select state, reason from jobrunner.jobs") == ("dead", "expired: the log has no such event (any more)")
+    assert one(conn, "select state, reason from jobrunner.jobs") == (
+        "dead",
+        "expired: the log has no such event (any more)",
+    )
 
 
 # ------------------------------------------------------------------------------------------------ replay, system
