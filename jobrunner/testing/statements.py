@@ -112,7 +112,8 @@ def sequence(conn: Sync) -> None:
         if step.walk is None and not last:
             break
         last = step.near
-    while conn.execute(_SEQUENCE, {"n": _EVENTS, "floor": 0, "alone": False}).fetchall()[0][0]:
+    params = {"n": _EVENTS, "floor": 0, "alone": False, "base": 0, "passed": []}
+    while conn.execute(_SEQUENCE, params).fetchall()[0][0]:
         pass
 
 

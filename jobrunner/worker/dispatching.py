@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from jobrunner.errors import ConfigError
 from jobrunner.policy.events import Event, publication
-from jobrunner.policy.models import Claimed
+from jobrunner.policy.models import Claimed, Json, encode
 from jobrunner.policy.recorded import Batch, Recorded
 from jobrunner.policy.topics import matches
 from jobrunner.worker.context import Context, current
@@ -74,15 +74,23 @@ class Dispatching(Registry):
     """What an app can do without a database."""
 
     @overload
-    def dispatch(self, event: Event, conn: Connection[Any] | None = None) -> None: ...
+    def dispatch(
+        self, event: Event, conn: Connection[Any] | None = None, *, headers: Mapping[str, Json] | None = None
+    ) -> None: ...
 
     @overload
-    def dispatch(self, event: Event, conn: AsyncConnection[Any]) -> Awaitable[None]: ...
+    def dispatch(
+        self, event: Event, conn: AsyncConnection[Any], *, headers: Mapping[str, Json] | None = None
+    ) -> Awaitable[None]: ...
 
     def dispatch(
-        self, event: Event, conn: Connection[Any] | AsyncConnection[Any] | None = None
+        self,
+        event: Event,
+        conn: Connection[Any] | AsyncConnection[Any] | None = None,
+        *,
+        headers: Mapping[str, Json] | None = None,
     ) -> Awaitable[None] | None:
-        """Run the subscribers of *event*, one after another in the order of their declaration, here and now.
+        """Run the subscribers of *event* (with *headers*), one after another as they were declared, here and now.
 
         The first error is raised and ends it. *conn* is lent to `ctx.transaction()` as a savepoint: what handlers write commits
         or not with your transaction (on an autocommit connection outside of one, each commits by itself). Nothing is recorded,
@@ -95,17 +103,23 @@ class Dispatching(Registry):
             Whatever a handler raises.
         """
         if isinstance(conn, AsyncConnection):
-            return self.dispatch_async(event, conn)
-        for one, run, arguments in self._runs(event, conn):
+            return self.dispatch_async(event, conn, headers=headers)
+        for one, run, arguments in self._runs(event, conn, headers or {}):
             if one.is_async:
                 _run_to_its_end(run, one, arguments)
             else:
                 contextvars.copy_context().run(_call, run, one, arguments)
         return None
 
-    async def dispatch_async(self, event: Event, conn: Connection[Any] | AsyncConnection[Any] | None = None) -> None:
+    async def dispatch_async(
+        self,
+        event: Event,
+        conn: Connection[Any] | AsyncConnection[Any] | None = None,
+        *,
+        headers: Mapping[str, Json] | None = None,
+    ) -> None:
         """`dispatch` in an event loop: async handlers are awaited, sync ones called. Raises what `dispatch` raises."""
-        for one, run, arguments in self._runs(event, conn):
+        for one, run, arguments in self._runs(event, conn, headers or {}):
             token = current.set(run)
             try:
                 answer = _handler(one)(run, **arguments)
@@ -115,11 +129,10 @@ class Dispatching(Registry):
                 current.reset(token)
 
     def _runs(
-        self, event: Event, conn: Connection[Any] | AsyncConnection[Any] | None
+        self, event: Event, conn: Connection[Any] | AsyncConnection[Any] | None, headers: Mapping[str, Json]
     ) -> Iterator[tuple[Runnable, Context, dict[str, Any]]]:
-        recorded = self._recorded(event)
+        recorded = self._recorded(event, headers)
         for one in self.subscriptions:
-            headers = json.loads(recorded.headers)
             wanted = one.declaration.match or {}
             if matches(recorded.type, one.declaration.types) and all(
                 headers.get(name) == value for name, value in wanted.items()
@@ -127,7 +140,7 @@ class Dispatching(Registry):
                 job = _as_claimed(one, recorded)
                 yield one, Context(job, Guest(conn), fenced=False), one.read(job)
 
-    def _recorded(self, event: Event) -> Recorded:
+    def _recorded(self, event: Event, headers: Mapping[str, Json]) -> Recorded:
         """*event* as a row of the log that never was: position 0."""
         made, now, event_id = publication(event), datetime.now(UTC), uuid4()
         ctx = current.get()
@@ -143,7 +156,7 @@ class Dispatching(Registry):
             key=made.key,
             occurred_at=now,
             data=json.dumps(made.data),
-            headers="{}",
+            headers=encode(headers, made.type, root="headers"),
             correlation_id=correlation,
             cause_event=ctx.cause_event if ctx else None,
             cause_job_id=(ctx.job_id or None) if ctx else None,

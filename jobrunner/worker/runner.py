@@ -317,11 +317,14 @@ class Runner:
         """What goes wrong from now on, as an async iterator of (job, event, exception); may be called often, each has its own.
 
         It holds at most *buffer* errors: when it is full the oldest is dropped and counted (`dropped`), so it never slows a
-        handler. It ends when the runner stops.
+        handler. It ends when the runner stops (and is over at once on one that has stopped).
         """
         if buffer < 1:
             raise ConfigError("buffer", f"must be at least 1, got {buffer}")
         stream = ErrorStream(buffer)
+        if self._ended is not None and self._stopping:
+            stream.close()
+            return stream
         self.telemetry.attach(stream.observe)
         self._error_streams.append(stream)
         return stream

@@ -159,6 +159,8 @@ def handled(name: str, function: Callable[..., Any], what: Sequence[type[Event] 
     if many and hint is not Any:
         hint = (*get_args(hint), Any)[0]
     classes = {type_of(cls).name: cls for cls in what if not isinstance(cls, str)}
+    if (get_origin(hint) or hint) in (dict, Mapping):
+        return Handled(parameters[1].name, {}, takes_any=True)  # it wants payloads as they were published
     takes_any = False
     for one in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(one, type) and issubclass(one, Event) and one is not Event:

@@ -30,7 +30,8 @@ class Ticks:
 
     def tick(self, *, next_snapshot: bool = True) -> int:
         row = self.conn.execute(
-            "select snapshot, stamp, drawn from jobrunner.tick_v1(array['default'], array[0::smallint], false, null, 0, '-infinity')"
+            """select snapshot, stamp, drawn
+               from jobrunner.tick_v1(array['default'], array[0::smallint], false, null, 0, '-infinity')"""
         ).fetchone()
         assert row is not None
         xmin = row[0].partition(":")[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.store.calls import Connection, claim, enqueue, finish, register, value
 
@@ -79,3 +82,65 @@ def test_a_trace_is_bounded(conn: Connection) -> None:
 
     assert len(_trace(conn, f"job:{root}", limit=4)) == 4
     assert value(conn, "select count(*) from jobrunner.trace(%s)", f"job:{root}") == 11
+
+
+def _subscribe(conn: Connection, name: str) -> None:
+    spec = Jsonb({"types": ["#"], "queue": "default"})
+    conn.execute("select jobrunner.subscribe_v1(%s, 'shop', %s, null)", [name, spec])
+
+
+def test_a_transaction_is_traced_through_events_and_deliveries_to_what_they_published(conn: Connection) -> None:
+    _subscribe(conn, "shop.a")
+    with conn.transaction():
+        event_id = value(conn, "select jobrunner.publish('order.paid', '{}', key => 'k', subject => 'order:7')")
+        job_id = enqueue(conn, subject="order:7")
+    conn.execute("select jobrunner.sequence_v1(10)")
+    delivery = value(conn, "select job_id from jobrunner.job_links where cause_event = %s", event_id)
+    conn.execute(
+        "select jobrunner.publish('order.shipped', '{}', cause_job_id => %s, correlation_id => %s)",
+        [delivery, event_id],
+    )
+
+    rows = conn.execute("select depth, kind, id, cause, state, type from jobrunner.trace('order:7')").fetchall()
+    xact = rows[0][2]
+    assert rows == [
+        (0, "transaction", xact, None, "committed", None),
+        (1, "event", 1, xact, "recorded", "order.paid"),
+        (2, "delivery", delivery, 1, "ready", None),
+        (3, "event", None, delivery, "outbox", "order.shipped"),
+        (1, "job", job_id, xact, "ready", None),
+    ]
+    by_event = conn.execute("select depth, kind, id from jobrunner.trace(%s)", [f"event:{event_id}"]).fetchall()
+    assert by_event == [row[:3] for row in rows[:4]], "one event is traced without what was written beside it"
+
+
+def test_a_tree_of_ten_thousand_nodes_is_traced_by_ranges_and_not_node_by_node(conn: Connection) -> None:
+    """Some 100 ms here; node by node, with 22 partitions to probe for each, it would be seconds."""
+    _subscribe(conn, "shop.a")
+    event_id = value(conn, "select jobrunner.publish('order.paid', '{}', subject => 'order:7')")
+    conn.execute("select jobrunner.sequence_v1(10)")
+    delivery = value(conn, "select job_id from jobrunner.job_links where cause_event = %s", event_id)
+    conn.execute(
+        """select jobrunner.enqueue_many((
+               select jsonb_agg(jsonb_build_object('task', 't', 'cause_job_id', %s::bigint, 'correlation_id', %s::text))
+               from generate_series(1, 3333)), false)""",
+        [delivery, str(event_id)],
+    )
+    conn.execute(
+        """select jobrunner.publish_many((
+               select jsonb_agg(jsonb_build_object(
+                   'type', 'x', 'data', '{}'::jsonb, 'cause_job_id', l.job_id, 'correlation_id', %s::text))
+               from jobrunner.job_links l where l.cause_job_id = %s), false)""",
+        [str(event_id), delivery],
+    )
+    conn.execute("select jobrunner.sequence_v1(10000)")
+    conn.execute("analyze")
+
+    began = time.monotonic()
+    found = conn.execute(
+        "select kind, count(*) from jobrunner.trace('order:7', 20000) group by 1 order by 1"
+    ).fetchall()
+    took = time.monotonic() - began
+
+    assert found == [("delivery", 3334), ("event", 3334), ("job", 3333), ("transaction", 1)]
+    assert took < 1.5

@@ -96,6 +96,7 @@ async def test_it_ends_with_its_runner(dsn: str) -> None:
             runner.errors(buffer=0)
 
     assert await within(5, waiting) == []
+    assert await within(5, _read(runner.errors())) == [], "it has stopped"
 
 
 async def _read(errors: Any) -> list[Any]:

@@ -288,6 +288,14 @@ def test_a_handler_that_cannot_take_an_event_is_refused(app: App) -> None:
         def number(ctx: Context, event: int) -> None: ...
 
 
+def test_a_handler_that_says_dict_gets_payloads_as_they_were_published(app: App) -> None:
+    @app.on(Placed)  # type: ignore[arg-type]
+    def plain(ctx: Context, event: dict[str, Any]) -> None: ...
+
+    assert plain.takes_any
+    assert plain.classes == {}
+
+
 def test_a_subscription_stays_the_plain_function(app: App) -> None:
     @app.on(Placed)
     def double(ctx: Context, event: Placed) -> int:
