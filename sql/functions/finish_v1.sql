@@ -22,13 +22,15 @@ set jit = off
 set lock_timeout = '250ms'
 as $$
 declare
+    _same integer := case when _attempts[1] = all (_attempts) then _attempts[1] end;
     _done bigint[];
 begin
     perform jobrunner.ensure_partition(coalesce(_now, now()));
     with gone as (
         delete from jobrunner.jobs j
         where j.id = any (_ids)
-            and j.attempt = _attempts[array_position(_ids, j.id)]          -- a join could read every job: seat_rows_v1 did
+            -- Not a join, which could read every job (seat_rows_v1 did); and nearly every batch is of one attempt.
+            and j.attempt = case when _same is null then _attempts[array_position(_ids, j.id)] else _same end
             and j.runner_id + 0 = _runner
             and j.key is null
         returning j.id, j.run_at, j.created_at, j.started_at, j.runner_id, j.attempt, j.failures, j.max_attempts, j.crashes,
