@@ -127,7 +127,14 @@ def test_a_hand_back_that_refunds_the_attempt_would_end_the_next_claim(conn: Con
 
 def test_a_finish_without_the_attempt_would_end_the_next_claim(conn: Connection) -> None:
     """A mutant: the runner alone is no fence."""
-    calls.replace(conn, "finish_v1", ("            and j.attempt = case when _same is null then _attempts[array_position(_ids, j.id)] else _same end\n", ""))
+    calls.replace(
+        conn,
+        "finish_v1",
+        (
+            "            and j.attempt = case when _same is null then _attempts[array_position(_ids, j.id)] else _same end\n",
+            "",
+        ),
+    )
     [first] = _claimed(conn)
     settle(conn, 1, [first], "ready")
     claim(conn)
