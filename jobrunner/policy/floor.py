@@ -65,8 +65,12 @@ class Horizon:
     """The largest mark below which nothing can appear, apart from the exceptions it remembers."""
 
     def __init__(self) -> None:
-        self.mark = Mark()
         self._previous: Mark | None = None
+        self._drawn = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.mark = Mark()
         self._pairs: deque[tuple[Mark, int]] = deque()
         self._since: dict[int, float] = {}
         self._passed: dict[int, Mark] = {}
@@ -79,11 +83,17 @@ class Horizon:
     def observe(self, snapshot: Snapshot, drawn: int, mark: Mark, clock: float) -> Mark | None:
         """Take one tick into account: *drawn* is its own transaction id, *clock* any monotonic one, in seconds.
 
-        Returns where to lower the floors to, when a transaction ended that the horizon had passed; else None.
+        Returns where to lower the floors to: when a transaction ended that the horizon had passed, or when ids or stamps have
+        fallen, because it is another server; else None.
         """
+        if self._previous is not None and (drawn < self._drawn or mark.stamp < self._previous.stamp):
+            # Another server, which stands further back (a restore, a failover that lost something): nothing is known of it.
+            self._forget()
+            self._previous, self._drawn = mark, drawn
+            return Mark()
         if self._previous is not None:
             self._pairs.append((self._previous, drawn))
-        self._previous = mark
+        self._previous, self._drawn = mark, drawn
 
         ended = [xid for xid in self._passed if xid not in snapshot.open]
         lower = min((self._passed.pop(xid) for xid in ended), default=None)

@@ -144,16 +144,22 @@ class Claimer:
         began = time.monotonic()
         rest = self._poll * 1.2 + _ASLEEP_SLACK
         wide = began >= self._next_wide
+        waiting = self._floors.arrived, self._floors.due
         if wide:  # a run_at may be older than the commit that wrote it: now() is when a person's transaction began
+            self._next_wide = began + _NET  # also when this look fails
             self._floors.forget_waiting()
-        async with self._identity.claiming:
-            tick = await self._link.run(
-                jobs.tick,
-                self._floors,
-                self._horizon.passed,
-                any_queue=self._any,
-                asleep=timedelta(seconds=rest) if asleep else None,
-            )
+        try:
+            async with self._identity.claiming:
+                tick = await self._link.run(
+                    jobs.tick,
+                    self._floors,
+                    self._horizon.passed,
+                    any_queue=self._any,
+                    asleep=timedelta(seconds=rest) if asleep else None,
+                )
+        except BaseException:
+            self._floors.arrived, self._floors.due = waiting
+            raise
         if asleep:
             self._flag_until = began + rest
         self._last_tick = time.monotonic()
@@ -172,7 +178,7 @@ class Claimer:
             self._floors.add((queue, 0) for queue in self._given)
         self._floors.add(tick.found)
         self._due_in = tick.due_in
-        if tick.outbox:
+        if tick.outbox or lower is not None:
             self._events.nudge()
         if tick.seated > 0 or tick.promoted > 0 or tick.found:
             self._look_due = True  # there may be more

@@ -45,6 +45,7 @@ class Sequencer:
         self._next_wide = 0.0
         self._most = BATCH
         self._breath = _BREATH
+        self._timer: asyncio.TimerHandle | None = None
         self.loops = (self._sequence, self._walk)
         """To be run, each in a task."""
 
@@ -55,18 +56,22 @@ class Sequencer:
 
     async def _step(self) -> bool:
         before, began = self._horizon.mark.stamp, time.monotonic()
-        floor, lowered = 0 if began >= self._next_wide else self._floors.outbox, self._floors.lowered
+        wide = began >= self._next_wide  # from the beginning: for a row that somebody held when the floor rose above it
+        floor, lowered = 0 if wide else self._floors.outbox, self._floors.lowered
         most = self._most
+        if wide:  # also when this step fails: one that always took too long would else be the only one that is tried
+            self._next_wide = began + _WIDE
         try:
             step = await self._link.run(events.sequence, most, floor, self._horizon.passed)
         except Lost:
             return True  # a step is a transaction: it happened or it did not, and the next one sees which
         except psycopg.Error as error:
-            if trouble(error) is Trouble.SHRINK:
+            # It is the look that takes too long in a wide step, unless there is no other kind.
+            if trouble(error) is Trouble.SHRINK and (not wide or self._floors.outbox == 0):
                 self._most = max(_LEAST, most // 2)
             raise
         self._most = min(BATCH, most + _GROWTH)
-        if floor == 0:  # from the beginning: for a row that somebody held when the floor rose above it
+        if wide:
             took = time.monotonic() - began
             self._next_wide = began + took + max(_WIDE, _WIDE_SHARE * took)
         full = step.moved == most
@@ -89,6 +94,8 @@ class Sequencer:
         if step.walk is not None:
             self._breath = _BREATH
         if step.waits or (step.walk is not None and not step.more):
-            asyncio.get_running_loop().call_later(self._breath, self._walk.nudge)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(self._breath, self._walk.nudge)
             self._breath = min(_LONGEST_BREATH, 2 * self._breath)
         return step.walk is not None and step.more

@@ -13,6 +13,14 @@ declare
 begin
     perform jobrunner.require_read_committed();
     for _s in select s.name from jobrunner.subscriptions s where s.on_lag = 'release' order by s.name loop
+        perform jobrunner.depart_v1(array(       -- of the last time: somebody held the next of its key
+            select j.id
+            from jobrunner.jobs j
+            where j.task = _s.name
+                and j.state = 'dead'
+                and j.reason = 'expired'
+                and j.holds_key
+        ));
         select coalesce(array_agg(l.id), '{}')
         into _expired
         from (
@@ -66,7 +74,7 @@ begin
             from jobrunner.jobs j
             where j.task = s.name
                 and substring(j.args ->> 'position' from '^[0-9]{1,18}$')::bigint <= _upto
-                and (s.on_lag = 'hold' or j.state = 'running')
+                and (s.on_lag = 'hold' or j.state = 'running' or (j.state = 'dead' and j.reason = 'expired' and j.holds_key))
             union all
             select
             from jobrunner.cursors c

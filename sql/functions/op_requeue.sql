@@ -7,6 +7,7 @@ create or replace function jobrunner.op_requeue(
 returns bigint[]
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off                     -- by id and not by place: the stamps are the places in the line of a key
 set jit = off
 as $$
 declare
@@ -35,7 +36,10 @@ begin
                 when (_spread <= interval '0' or j.id = _chosen[1]) and j.key is not null and not j.holds_key then 'arrival'
             end,
             -- Also of those that are ready now: they have not been due since they died.
-            run_at = clock_timestamp() + _spread * ((array_position(_chosen, j.id) - 1) / cardinality(_chosen)::double precision),
+            run_at = clock_timestamp() + case
+                when _spread > interval '0' then _spread * ((array_position(_chosen, j.id) - 1) / cardinality(_chosen)::double precision)
+                else interval '0'
+            end,
             failures = 0,
             crashes = 0,
             finished_at = null,

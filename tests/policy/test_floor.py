@@ -207,6 +207,19 @@ def test_a_transaction_that_stays_open_is_passed_after_a_second_and_come_back_fo
     assert horizon.observe(Snapshot(32, 32, frozenset()), 32, Mark(92), 1.3) is None
 
 
+@pytest.mark.parametrize(("drawn", "mark"), [(15, Mark(50)), (20, Mark(4))])
+def test_a_server_that_stands_further_back_is_another_one(drawn: int, mark: Mark) -> None:
+    horizon = Horizon()
+    horizon.observe(Snapshot(10, 10, frozenset()), 10, Mark(5), 0.0)
+    horizon.observe(Snapshot(20, 20, frozenset()), 20, Mark(9), 0.1)
+    assert horizon.mark == Mark(5)
+
+    assert horizon.observe(Snapshot(drawn, drawn, frozenset()), drawn, mark, 0.2) == Mark()
+    assert horizon.mark == Mark()
+    assert horizon.observe(Snapshot(30, 30, frozenset()), 30, Mark(60), 0.3) is None
+    assert horizon.mark == mark
+
+
 def test_a_snapshot_is_read_as_postgres_writes_it() -> None:
     assert Snapshot.parse("10:20:10,14,15") == Snapshot(10, 20, frozenset({10, 14, 15}))
     assert Snapshot.parse("10:10:") == Snapshot(10, 10, frozenset())

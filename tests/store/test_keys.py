@@ -337,3 +337,19 @@ def test_a_requeued_job_goes_to_the_end_of_its_line(conn: Connection) -> None:
     seat(conn)
 
     assert (state(conn, second), state(conn, first.id)) == ("ready", "blocked/key")
+
+
+def test_requeued_jobs_of_one_key_keep_their_order_wherever_their_rows_lie(conn: Connection) -> None:
+    ids = [enqueue(conn, key="k") for _ in range(400)]
+    conn.execute(
+        "update jobrunner.jobs "
+        "set state = 'dead', blocked_on = null, reason = 'exhausted', error = '{}', finished_at = now()"
+    )
+    conn.execute("update jobrunner.jobs set error = '{\"moved\": 1}' where id = any (%s)", [ids[:200:7]])
+    conn.execute("analyze jobrunner.jobs")
+    assert column(conn, "select id from jobrunner.jobs order by ctid") != ids
+
+    conn.execute("select jobrunner.op_requeue(%s)", [ids])
+    seat(conn, 1000)
+
+    assert column(conn, "select id from jobrunner.jobs where key = 'k' order by key_pos") == ids

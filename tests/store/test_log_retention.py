@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from jobrunner.store import history
 from tests.conftest import Connect
-from tests.store.calls import Connection, claim, column, enqueue, finish, register, settle, value
+from tests.store.calls import Connection, claim, column, enqueue, finish, job, register, settle, value
 
 pytestmark = pytest.mark.pg16
 
@@ -126,6 +126,28 @@ async def test_one_with_release_lets_go_and_its_deliveries_die_of_it(
         value(conn, "select jobs from jobrunner.audit where actor = 'retention' and target = 'subscription shop.a'")
         == 4
     )
+
+
+async def test_one_that_could_not_pass_its_turn_while_it_expired_does_so_the_next_time(
+    conn: Connection, aconn: psycopg.AsyncConnection[Any], connect: Connect
+) -> None:
+    register(conn, tasks=["shop.a"])
+    _subscribe(conn, "shop.a", on_lag="release", ordered=True)
+    for _ in range(3):
+        conn.execute("select jobrunner.publish('order.paid', '{}', key => 'k')")
+    conn.execute("select jobrunner.sequence_v1(1000)")
+    conn.execute("select jobrunner.seat_v1(100)")
+    first, _, third = column(conn, "select id from jobrunner.jobs order by id")
+    person = connect(autocommit=False)
+    person.execute("select from jobrunner.jobs where id = %s for no key update", [third])
+
+    assert value(conn, "select jobrunner.free_log_v1(2)") == ["shop.a"]
+    assert (job(conn, first)["state"], job(conn, first)["holds_key"]) == ("dead", True)
+    person.rollback()
+    assert value(conn, "select jobrunner.free_log_v1(2)") == []
+
+    assert (job(conn, first)["state"], job(conn, first)["holds_key"]) == ("dead", False)
+    assert (job(conn, third)["state"], job(conn, third)["holds_key"]) == ("ready", True)
 
 
 async def test_a_running_walk_and_a_stream_that_is_behind_hold_their_day(
