@@ -6,11 +6,7 @@ Takes a sync connection; its values (store.event_rows) have the columns of the s
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
-
-import psycopg
-from psycopg.rows import class_row
 
 from jobrunner.policy.topics import is_literal
 from jobrunner.store.event_rows import (
@@ -28,9 +24,7 @@ from jobrunner.store.event_rows import (
     SubscriptionRow,
 )
 from jobrunner.store.queries import query
-
-Connection: TypeAlias = psycopg.Connection[Any]
-T = TypeVar("T")
+from jobrunner.store.reading import Connection, first, rows, value
 
 _OUTBOX = query("outbox")
 _SUBSCRIPTIONS = query("subscriptions")
@@ -52,17 +46,17 @@ _SAGAS_IN_NEED = query("sagas_in_need")
 
 def outbox(conn: Connection) -> OutboxRow:
     """What waits to be moved into the log, and where the log stands."""
-    return _rows(conn, OutboxRow, _OUTBOX, {})[0]
+    return rows(conn, OutboxRow, _OUTBOX, {})[0]
 
 
 def list_subscriptions(conn: Connection) -> list[SubscriptionRow]:
     """Every subscription, by name. Reads the whole table of jobs."""
-    return _rows(conn, SubscriptionRow, _SUBSCRIPTIONS, {"name": None})
+    return rows(conn, SubscriptionRow, _SUBSCRIPTIONS, {"name": None})
 
 
 def find_subscription(conn: Connection, name: str) -> SubscriptionRow | None:
     """The subscription, or None. Reads the whole table of jobs."""
-    return next(iter(_rows(conn, SubscriptionRow, _SUBSCRIPTIONS, {"name": name})), None)
+    return first(conn, SubscriptionRow, _SUBSCRIPTIONS, {"name": name})
 
 
 def subscriptions_of(conn: Connection, app: str) -> list[str]:
@@ -77,12 +71,12 @@ def listeners(conn: Connection, event_type: str) -> list[str]:
 
 def count_open(conn: Connection, subscription: str) -> int:
     """How many of its deliveries wait or are dead. Reads the whole table of jobs."""
-    return _count(conn, _SUBSCRIPTION_OPEN, {"name": subscription})
+    return int(value(conn, _SUBSCRIPTION_OPEN, {"name": subscription}))
 
 
 def list_blocked_keys(conn: Connection, subscription: str, *, limit: int) -> list[BlockedKeyRow]:
     """Up to *limit* keys of it that a dead delivery blocks, the longest first."""
-    return _rows(conn, BlockedKeyRow, _BLOCKED_KEYS, {"name": subscription, "limit": limit})
+    return rows(conn, BlockedKeyRow, _BLOCKED_KEYS, {"name": subscription, "limit": limit})
 
 
 def list_events(
@@ -100,77 +94,64 @@ def list_events(
         "limit": limit,
         "payload": payload,
     }
-    return _rows(conn, EventRow, _EVENTS_PAGE, params)
+    return rows(conn, EventRow, _EVENTS_PAGE, params)
 
 
 def find_event(conn: Connection, ref: int | UUID) -> EventRow | None:
     """The event of this position or id, in the log or still in the outbox; None when there is none any more."""
     params = {"position": ref, "event_id": None} if isinstance(ref, int) else {"position": None, "event_id": ref}
-    return next(iter(_rows(conn, EventRow, _EVENT, params)), None)
+    return first(conn, EventRow, _EVENT, params)
 
 
 def list_outcomes(conn: Connection, position: int) -> list[OutcomeRow]:
     """What became of the event at *position* at each subscription that got or wants it."""
-    return _rows(conn, OutcomeRow, _EVENT_OUTCOMES, {"position": position})
+    return rows(conn, OutcomeRow, _EVENT_OUTCOMES, {"position": position})
 
 
 def list_event_types(conn: Connection) -> list[EventTypeRow]:
     """What is published, by type and version. Reads a day of the log."""
-    return _rows(conn, EventTypeRow, _EVENT_TYPES, {})
+    return rows(conn, EventTypeRow, _EVENT_TYPES, {})
 
 
 def list_replays(
     conn: Connection, *, subscription: str | None = None, every: bool = True, limit: int
 ) -> list[ReplayRow]:
     """Up to *limit* walks over the log, the newest first; without *every* only those that are under way."""
-    return _rows(conn, ReplayRow, _REPLAYS, {"subscription": subscription, "id": None, "all": every, "limit": limit})
+    return rows(conn, ReplayRow, _REPLAYS, {"subscription": subscription, "id": None, "all": every, "limit": limit})
 
 
 def find_replay(conn: Connection, replay: int) -> ReplayRow | None:
     """The walk, or None."""
-    return next(
-        iter(_rows(conn, ReplayRow, _REPLAYS, {"subscription": None, "id": replay, "all": True, "limit": 1})), None
-    )
+    return first(conn, ReplayRow, _REPLAYS, {"subscription": None, "id": replay, "all": True, "limit": 1})
 
 
 def replay_span(
     conn: Connection, *, after: int | None, since: datetime | None, upto: int | None, until: datetime | None
 ) -> Span:
     """What a replay would walk over: from behind a position or an instant, up to a position or before an instant."""
-    return _rows(conn, Span, _REPLAY_SPAN, {"after": after, "since": since, "upto": upto, "until": until})[0]
+    return rows(conn, Span, _REPLAY_SPAN, {"after": after, "since": since, "upto": upto, "until": until})[0]
 
 
 def count_open_of_replay(conn: Connection, subscription: str, replay: int) -> int:
     """How many deliveries of a walk wait or run. Reads the whole table of jobs."""
-    return _count(conn, _REPLAY_OPEN, {"subscription": subscription, "id": replay})
+    return int(value(conn, _REPLAY_OPEN, {"subscription": subscription, "id": replay}))
 
 
 def list_sagas(conn: Connection, *, name: str | None = None, status: str | None = None, limit: int) -> list[SagaRow]:
     """Up to *limit* sagas, the latest change first."""
-    return _rows(conn, SagaRow, _SAGAS, {"name": name, "key": None, "status": status, "limit": limit})
+    return rows(conn, SagaRow, _SAGAS, {"name": name, "key": None, "status": status, "limit": limit})
 
 
 def find_saga(conn: Connection, name: str, key: str) -> SagaRow | None:
     """The saga, or None."""
-    return next(iter(_rows(conn, SagaRow, _SAGAS, {"name": name, "key": key, "status": None, "limit": 1})), None)
+    return first(conn, SagaRow, _SAGAS, {"name": name, "key": key, "status": None, "limit": 1})
 
 
 def saga_state(conn: Connection, name: str, key: str) -> SagaState | None:
     """What it knows, and what would undo what it has done."""
-    return next(iter(_rows(conn, SagaState, _SAGA_STATE, {"name": name, "key": key})), None)
+    return first(conn, SagaState, _SAGA_STATE, {"name": name, "key": key})
 
 
 def list_sagas_in_need(conn: Connection) -> list[SagasInNeed]:
     """Open sagas that need a person, counted by name and status."""
-    return _rows(conn, SagasInNeed, _SAGAS_IN_NEED, {})
-
-
-def _rows(conn: Connection, kind: type[T], statement: Any, params: dict[str, Any]) -> list[T]:
-    with conn.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(statement, params).fetchall()
-
-
-def _count(conn: Connection, statement: Any, params: dict[str, Any]) -> int:
-    row = conn.execute(statement, params).fetchone()
-    assert row is not None  # a count is always one row
-    return int(row[0])
+    return rows(conn, SagasInNeed, _SAGAS_IN_NEED, {})

@@ -6,12 +6,10 @@ Takes a sync connection; its values (store.rows) have the columns of the stateme
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar, cast
-
-import psycopg
-from psycopg.rows import class_row, scalar_row
+from typing import Any, cast
 
 from jobrunner.store.queries import query
+from jobrunner.store.reading import Connection, first, rows, value
 from jobrunner.store.rows import (
     AttemptRow,
     DeadFilter,
@@ -26,9 +24,6 @@ from jobrunner.store.rows import (
     TraceRow,
     UnknownTaskRow,
 )
-
-Connection: TypeAlias = psycopg.Connection[Any]
-T = TypeVar("T")
 
 _CLOCK = query("clock")
 _JOBS_PAGE = query("jobs_page")
@@ -49,22 +44,22 @@ _TRACE = query("trace")
 
 def clock(conn: Connection) -> datetime:
     """The server's time."""
-    return cast("datetime", _value(conn, _CLOCK, {}))
+    return cast("datetime", value(conn, _CLOCK, {}))
 
 
 def list_jobs(conn: Connection, which: JobFilter, *, limit: int, after: int | None = None) -> list[JobRow]:
     """Up to *limit* jobs, history included, the newest first; with *after* those older than that id."""
-    return _rows(conn, JobRow, _JOBS_PAGE, {**_fields(which), "limit": limit, "after": after})
+    return rows(conn, JobRow, _JOBS_PAGE, {**_fields(which), "limit": limit, "after": after})
 
 
 def find_job(conn: Connection, job_id: int) -> JobDetail | None:
     """The job, or None when there is no such id or its history was dropped."""
-    return next(iter(_rows(conn, JobDetail, _JOB, {"id": job_id})), None)
+    return first(conn, JobDetail, _JOB, {"id": job_id})
 
 
 def list_attempts(conn: Connection, job_id: int) -> list[AttemptRow]:
     """Its starts that did not succeed, the first one first."""
-    return _rows(conn, AttemptRow, _JOB_ATTEMPTS, {"id": job_id})
+    return rows(conn, AttemptRow, _JOB_ATTEMPTS, {"id": job_id})
 
 
 def states(conn: Connection, ids: list[int]) -> dict[int, str]:
@@ -74,37 +69,37 @@ def states(conn: Connection, ids: list[int]) -> dict[int, str]:
 
 def list_dead(conn: Connection, which: DeadFilter, *, limit: int) -> list[JobRow]:
     """Up to *limit* dead jobs, the latest first."""
-    return _rows(conn, JobRow, _DEAD_JOBS, {**_fields(which), "limit": limit})
+    return rows(conn, JobRow, _DEAD_JOBS, {**_fields(which), "limit": limit})
 
 
 def choose_dead(conn: Connection, which: DeadFilter, *, ids: list[int] | None, limit: int | None) -> list[DeadId]:
     """The dead jobs that a bulk change means, the first to die first; *ids* None: any."""
-    return _rows(conn, DeadId, _DEAD_IDS, {**_fields(which), "ids": ids, "limit": limit})
+    return rows(conn, DeadId, _DEAD_IDS, {**_fields(which), "ids": ids, "limit": limit})
 
 
 def list_queues(conn: Connection) -> list[QueueRow]:
     """Every queue that is known or has jobs, by name. Reads the whole table of jobs."""
-    return _rows(conn, QueueRow, _QUEUES, {})
+    return rows(conn, QueueRow, _QUEUES, {})
 
 
 def list_runners(conn: Connection, *, gone: bool = False) -> list[RunnerRow]:
     """Runners that should be alive; with *gone* also those that ended within a day."""
-    return _rows(conn, RunnerRow, _RUNNERS, {"gone": gone})
+    return rows(conn, RunnerRow, _RUNNERS, {"gone": gone})
 
 
 def recent(conn: Connection, *, minutes: int) -> Recent:
     """What finished within *minutes*, what died within an hour, what may hold the system up."""
-    return _rows(conn, Recent, _RECENT, {"minutes": minutes})[0]
+    return rows(conn, Recent, _RECENT, {"minutes": minutes})[0]
 
 
 def list_fronts(conn: Connection) -> list[Front]:
     """The next job of each queue that is not paused, the longest due first. Cheap at any size."""
-    return _rows(conn, Front, _HEALTH, {})
+    return rows(conn, Front, _HEALTH, {})
 
 
 def list_unknown_tasks(conn: Connection) -> list[UnknownTaskRow]:
     """Tasks that jobs wait for and no live runner knows, by queue, most jobs first: the parked and the front of each queue."""
-    return _rows(conn, UnknownTaskRow, _UNKNOWN_TASKS, {})
+    return rows(conn, UnknownTaskRow, _UNKNOWN_TASKS, {})
 
 
 def list_known_tasks(conn: Connection) -> list[str]:
@@ -114,22 +109,12 @@ def list_known_tasks(conn: Connection) -> list[str]:
 
 def why(conn: Connection, job_id: int) -> str:
     """Why the job is not running now: one sentence."""
-    return str(_value(conn, _WHY, {"id": job_id}))
+    return str(value(conn, _WHY, {"id": job_id}))
 
 
 def trace(conn: Connection, ref: str, *, limit: int) -> list[TraceRow]:
     """The tree that a subject or job:ID belongs to, depth first, at most *limit* nodes."""
-    return _rows(conn, TraceRow, _TRACE, {"ref": ref, "limit": limit})
-
-
-def _rows(conn: Connection, kind: type[T], statement: Any, params: dict[str, Any]) -> list[T]:
-    with conn.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(statement, params).fetchall()
-
-
-def _value(conn: Connection, statement: Any, params: dict[str, Any]) -> object:
-    with conn.cursor(row_factory=scalar_row) as cursor:
-        return cursor.execute(statement, params).fetchone()
+    return rows(conn, TraceRow, _TRACE, {"ref": ref, "limit": limit})
 
 
 def _fields(which: JobFilter | DeadFilter) -> dict[str, Any]:
