@@ -68,7 +68,6 @@ class Envelope:
 
         `sequence` is the position in 19 digits, so that text sorts like numbers; what has no value is left out.
         """
-        traced = {name: self.headers[name] for name in ("traceparent", "tracestate") if name in self.headers}
         attributes: dict[str, Json] = {
             "specversion": "1.0",
             "id": str(self.id),
@@ -82,7 +81,12 @@ class Envelope:
             "sequence": f"{self.position:019d}" if self.position else None,
             "correlationid": str(self.correlation_id),
             "causationid": self.causation_id,
-            **traced,
+            **traced(self.headers),
             "data": dict(self.data),
         }
         return {name: value for name, value in attributes.items() if value is not None}
+
+
+def traced(headers: Mapping[str, Json]) -> dict[str, Json]:
+    """Those of *headers* that go from a cause to its effects: the trace context of the W3C."""
+    return {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
+from jobrunner.policy.envelope import traced
 from jobrunner.policy.events import Event, publication
 from jobrunner.policy.models import Json
 from jobrunner.store.publishing import PUBLISH, PUBLISH_MANY, Origin, publish_many_params, publish_params
@@ -169,5 +170,4 @@ class Publishing(Registry):
         if ctx is None:
             return Origin(source or self.name)
         beside = ctx.envelopes[0].headers if ctx.cause_event else ctx.headers
-        traced = {name: beside[name] for name in ("traceparent", "tracestate") if name in beside}
-        return Origin(source or self.name, ctx.correlation_id, ctx.job_id or None, ctx.cause_event, traced)
+        return Origin(source or self.name, ctx.correlation_id, ctx.job_id or None, ctx.cause_event, traced(beside))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from jobrunner.errors import ConfigError, OutOfBounds
+from jobrunner.errors import ConfigError
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
 from jobrunner.policy.events import Event, check_type, type_of
@@ -172,8 +172,7 @@ class Subscribing(Registry):
 
         def register(function: Callable[..., Any]) -> Stream:
             full = name or f"{self.name}.{function.__name__}"
-            if not 1 <= batch <= _MOST_EVENTS:
-                raise OutOfBounds("batch", batch, f"a whole number from 1 to {_MOST_EVENTS:,}")
+            check_integer("batch", batch, 1, _MOST_EVENTS)
             declaration = Declaration(
                 name=full,
                 app=self.name,
