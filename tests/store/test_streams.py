@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from tests.conftest import Connect
 from tests.store import calls
 from tests.store.calls import Connection, column, register, seat, settle, value
+from tests.store.load import Load
 from tests.store.log import SUB, Batch, advance, claim, head, publish, publish_many, read, sequence, states, subscribe
 from tests.support import wait_until
 
@@ -322,57 +322,37 @@ def test_no_event_is_missed_under_load(conn: Connection, connect: Connect) -> No
         register(conn, runner, [SUB])
     conn.execute("create table seen (n bigint generated always as identity, position bigint)")
     subscribe(conn, mode="stream")
-    quiet, over = threading.Event(), threading.Event()
-    errors: list[BaseException] = []
-
-    def guarded(work: Callable[[Connection, random.Random, int], None], seed: int) -> None:
-        dice, own = random.Random(seed), connect()
-        try:
-            while not over.is_set():
-                work(own, dice, seed)
-        except BaseException as error:
-            errors.append(error)
+    load = Load(connect)
 
     def publisher(own: Connection, dice: random.Random, _: int) -> None:
-        if quiet.is_set():
-            over.wait(0.01)
+        if load.quiet.is_set():
+            load.over.wait(0.01)
             return
         with own.transaction(force_rollback=dice.random() < 0.1):
             publish(own)
-            over.wait(dice.random() * 0.004)
+            load.over.wait(dice.random() * 0.004)
 
     def sequencer(own: Connection, dice: random.Random, _: int) -> None:
         with own.transaction(force_rollback=dice.random() < 0.2):
             sequence(own, dice.randint(1, 10))
-            over.wait(dice.random() * 0.006)
+            load.over.wait(dice.random() * 0.006)
 
     def worker(own: Connection, dice: random.Random, runner: int) -> None:
         for claimed in claim(own, runner=runner):
             with own.transaction() as doing:
                 batch = read(own, n=5)
                 own.cursor().executemany("insert into seen (position) values (%s)", [[p] for p in batch.positions])
-                over.wait(dice.random() * 0.003)
+                load.over.wait(dice.random() * 0.003)
                 assert advance(own, batch)
                 doing.force_rollback = failed = dice.random() < 0.1
             while not settle(own, runner, [claimed], "ready" if failed else "succeeded"):
-                over.wait(0.001)
+                load.over.wait(0.001)
 
-    threads = [
-        threading.Thread(target=guarded, args=args)
-        for args in ((worker, 1), (worker, 2), (publisher, 3), (publisher, 4), (sequencer, 5))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        wait_until(lambda: errors or head(conn) > 300, 30, "events")
-        quiet.set()
+    with load.running(worker, worker, publisher, publisher, sequencer):
+        wait_until(lambda: load.errors or head(conn) > 300, 30, "events")
+        load.quiet.set()
         done = "select not exists (select from jobrunner.jobs) and not exists (select from jobrunner.outbox)"
-        wait_until(lambda: errors or value(conn, done), 30, "the end of the work")
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+        wait_until(lambda: load.errors or value(conn, done), 30, "the end of the work")
 
-    assert errors == []
     assert column(conn, "select position from seen order by n") == list(range(1, head(conn) + 1))
     assert value(conn, "select count(*) from jobrunner.finished_jobs") <= head(conn) + 2

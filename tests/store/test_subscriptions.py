@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.conftest import Connect
 from tests.store import calls, log
 from tests.store.calls import Claim, Connection, column, register, seat, settle, state, value
+from tests.store.load import Load
 from tests.store.log import (
     SUB,
     apply,
@@ -213,69 +213,49 @@ def test_who_registers_under_load_gets_each_event_once_and_each_key_in_order(
         register(conn, runner, LOADED)
     publish_many(conn, [{"key": f"k{n % 5}"} for n in range(300)])
     sequence(conn)
-    quiet, over = threading.Event(), threading.Event()
-    errors: list[BaseException] = []
-
-    def guarded(work: Callable[[Connection, random.Random, int], None], seed: int) -> None:
-        dice, own = random.Random(seed), connect()
-        try:
-            while not over.is_set():
-                work(own, dice, seed)
-        except BaseException as error:
-            errors.append(error)
+    load = Load(connect)
 
     def publisher(own: Connection, dice: random.Random, _: int) -> None:
-        if quiet.is_set():
-            over.wait(0.01)
+        if load.quiet.is_set():
+            load.over.wait(0.01)
             return
         with own.transaction(force_rollback=dice.random() < 0.1):
             for _ in range(dice.randint(1, 3)):
                 publish(own, key=f"k{dice.randrange(5)}")
-            over.wait(dice.random() * 0.005)
+            load.over.wait(dice.random() * 0.005)
 
     def sequencer(own: Connection, dice: random.Random, _: int) -> None:
         with own.transaction(force_rollback=dice.random() < 0.2):
             sequence(own, dice.randint(1, 30))
-            over.wait(dice.random() * 0.003)
+            load.over.wait(dice.random() * 0.003)
 
     def walker(own: Connection, dice: random.Random, _: int) -> None:
         with own.transaction(force_rollback=dice.random() < 0.2):
             done = step(own, dice.randint(5, 60))
         if done.near:
             step(own, 60, last=True)
-        over.wait(0.001)
+        load.over.wait(0.001)
 
     def worker(own: Connection, dice: random.Random, runner: int) -> None:
         for claimed in claim(own, *LOADED, n=dice.randint(1, 60), runner=runner):
-            failed = dice.random() < 0.05 and not quiet.is_set()
+            failed = dice.random() < 0.05 and not load.quiet.is_set()
             while not settle(own, runner, [claimed], "ready" if failed else "succeeded"):
-                over.wait(0.001)
-        over.wait(0.001)
+                load.over.wait(0.001)
+        load.over.wait(0.001)
 
-    threads = [
-        threading.Thread(target=guarded, args=args)
-        for args in ((worker, 1), (worker, 2), (publisher, 3), (publisher, 4), (sequencer, 5), (walker, 6))
-    ]
-    for thread in threads:
-        thread.start()
     starts: dict[str, int] = {}
-    try:
+    with load.running(worker, worker, publisher, publisher, sequencer, walker):
         for name, (start, ordered) in LOADED.items():
             before = head(conn)
             after = {"now": None, "beginning": 0, "position": before - 20}[start]
             assert subscribe(conn, name, after=after, ordered=ordered) == {}
             starts[name] = int(subscription(conn, name)["live_from"]) if after is None else after
-            wait_until(lambda reached=before + 40: errors or head(conn) > reached, what="more events")  # type: ignore[misc]
-        quiet.set()
+            wait_until(lambda reached=before + 40: load.errors or head(conn) > reached, what="more events")  # type: ignore[misc]
+        load.quiet.set()
         done = """select not exists (select from jobrunner.jobs) and not exists (select from jobrunner.outbox)
                   and not exists (select from jobrunner.replays where state = 'running')"""
-        wait_until(lambda: errors or value(conn, done), 30, "the end of the work")
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+        wait_until(lambda: load.errors or value(conn, done), 30, "the end of the work")
 
-    assert errors == []
     assert len(walks(conn)) == 4
     for name, (_, ordered) in LOADED.items():
         assert sorted(deliveries(conn, name)) == list(range(starts[name] + 1, head(conn) + 1)), name
