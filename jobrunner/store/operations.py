@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, LiteralString, TypeAlias, cast
 
-import psycopg
-
 from jobrunner.store.queries import query
+from jobrunner.store.reading import Connection, value
 
-Connection: TypeAlias = psycopg.Connection[Any]
 Cancelled: TypeAlias = Literal["cancelled", "requested", "busy", "over"]
 """Ended now · its runner was asked to stop · someone holds the row, ask again · it was over, dead or unknown before."""
 
@@ -53,19 +51,13 @@ def cancel(
 
 def pause(conn: Connection, queue: str, *, actor: str, reason: str | None = None) -> bool:
     """Stop claims from *queue*; what runs goes on. False when it was paused already."""
-    return bool(_one(conn, _OP_PAUSE, {"queue": queue, "actor": actor, "reason": reason}))
+    return bool(value(conn, _OP_PAUSE, {"queue": queue, "actor": actor, "reason": reason}))
 
 
 def resume(conn: Connection, queue: str, *, actor: str, reason: str | None = None) -> bool:
     """Let claims take from *queue* again. False when it was not paused."""
-    return bool(_one(conn, _OP_RESUME, {"queue": queue, "actor": actor, "reason": reason}))
+    return bool(value(conn, _OP_RESUME, {"queue": queue, "actor": actor, "reason": reason}))
 
 
 def _ids(conn: Connection, statement: LiteralString, params: dict[str, Any]) -> list[int]:
-    return list(_one(conn, statement, params))
-
-
-def _one(conn: Connection, statement: LiteralString, params: dict[str, Any]) -> Any:
-    row = conn.execute(statement, params).fetchone()
-    assert row is not None  # each op_* function returns exactly one
-    return row[0]
+    return list(value(conn, statement, params))

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, LiteralString, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from jobrunner.policy.subscriptions import Declaration, Difference
 from jobrunner.store.events import subscribe_params
 from jobrunner.store.queries import query
-
-Connection: TypeAlias = psycopg.Connection[Any]
+from jobrunner.store.reading import Connection, value
 
 Skipped: TypeAlias = Literal["cancelled", "requested", "discarded", "busy", "skipped", "over"]
 """Ended now · its runner was asked to stop · was dead and is given up · someone holds it, ask again · a stream will not read it ·
@@ -54,32 +52,32 @@ def create(conn: Connection, declared: Declaration) -> None:
 def apply(conn: Connection, declared: Declaration, *, actor: str, reason: str | None = None) -> Difference:
     """Make the subscription what *declared* says; returns the differences that there were."""
     params = {"name": declared.name, "app": declared.app, "spec": Jsonb(declared.as_json())}
-    return cast("Difference", _one(conn, _APPLY, {**params, "actor": actor, "reason": reason}))
+    return cast("Difference", value(conn, _APPLY, {**params, "actor": actor, "reason": reason}))
 
 
 def pause(conn: Connection, name: str, *, actor: str, reason: str | None = None) -> bool:
     """Stop claims of its deliveries; what runs goes on. False when it was paused already."""
-    return bool(_one(conn, _PAUSE, {"name": name, "actor": actor, "reason": reason}))
+    return bool(value(conn, _PAUSE, {"name": name, "actor": actor, "reason": reason}))
 
 
 def resume(conn: Connection, name: str, *, actor: str, reason: str | None = None) -> bool:
     """Let claims take its deliveries again. False when it was not paused."""
-    return bool(_one(conn, _RESUME, {"name": name, "actor": actor, "reason": reason}))
+    return bool(value(conn, _RESUME, {"name": name, "actor": actor, "reason": reason}))
 
 
 def remove(conn: Connection, name: str, *, actor: str, reason: str | None = None) -> int:
     """Remove it with its open deliveries; returns how many those were. A runner that has its code makes it anew."""
-    return int(_one(conn, _REMOVE, {"name": name, "actor": actor, "reason": reason}))
+    return int(value(conn, _REMOVE, {"name": name, "actor": actor, "reason": reason}))
 
 
 def skip(conn: Connection, name: str, position: int, *, actor: str, reason: str | None = None) -> Skipped:
     """Let it pass over one event."""
-    return cast("Skipped", _one(conn, _SKIP, {"name": name, "position": position, "actor": actor, "reason": reason}))
+    return cast("Skipped", value(conn, _SKIP, {"name": name, "position": position, "actor": actor, "reason": reason}))
 
 
 def resolve_key(conn: Connection, name: str, key: str, how: How, *, actor: str, reason: str | None = None) -> int:
     """Free a key that a dead delivery blocks; returns the id of that delivery."""
-    return int(_one(conn, _RESOLVE_KEY, {"name": name, "key": key, "how": how, "actor": actor, "reason": reason}))
+    return int(value(conn, _RESOLVE_KEY, {"name": name, "key": key, "how": how, "actor": actor, "reason": reason}))
 
 
 def replay(
@@ -109,25 +107,19 @@ def replay(
         "actor": actor,
         "reason": reason,
     }
-    return cast("int | None", _one(conn, _REPLAY, params))
+    return cast("int | None", value(conn, _REPLAY, params))
 
 
 def cancel_replay(conn: Connection, replay: int, *, actor: str, reason: str | None = None) -> int | None:
     """Stop a walk and cancel what of it nobody has begun: how many deliveries; None when it was over."""
-    return cast("int | None", _one(conn, _CANCEL_REPLAY, {"id": replay, "actor": actor, "reason": reason}))
+    return cast("int | None", value(conn, _CANCEL_REPLAY, {"id": replay, "actor": actor, "reason": reason}))
 
 
 def compensate_saga(conn: Connection, name: str, key: str, *, actor: str, reason: str | None = None) -> int:
     """Give a running saga up; returns how many jobs undo it."""
-    return int(_one(conn, _SAGA_COMPENSATE, {"name": name, "key": key, "actor": actor, "reason": reason}))
+    return int(value(conn, _SAGA_COMPENSATE, {"name": name, "key": key, "actor": actor, "reason": reason}))
 
 
 def complete_saga(conn: Connection, name: str, key: str, *, actor: str, reason: str | None = None) -> str:
     """End a saga that was mended by hand, without undoing anything; returns its new status."""
-    return str(_one(conn, _SAGA_COMPLETE, {"name": name, "key": key, "actor": actor, "reason": reason}))
-
-
-def _one(conn: Connection, statement: LiteralString, params: dict[str, Any]) -> Any:
-    row = conn.execute(statement, params).fetchone()
-    assert row is not None  # each of these functions returns exactly one
-    return row[0]
+    return str(value(conn, _SAGA_COMPLETE, {"name": name, "key": key, "actor": actor, "reason": reason}))
