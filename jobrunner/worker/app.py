@@ -22,14 +22,12 @@ from jobrunner.worker.dispatching import Dispatching
 from jobrunner.worker.publishing import Publishing
 from jobrunner.worker.reading import Reading
 from jobrunner.worker.sagas import Sagas
-from jobrunner.worker.statements import one, one_async, will_be_prepared
+from jobrunner.worker.statements import CHUNK, many, many_async, one, one_async, will_be_prepared
 from jobrunner.worker.subscribing import Subscribing
 from jobrunner.worker.task import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_CHUNK = 5000  # calls in one statement of enqueue_many: beyond it the rate no longer grows, and memory does
 
 
 class Decorator(Protocol):
@@ -160,34 +158,20 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
 
         Raises: what `enqueue` raises. Earlier chunks are then written: roll back.
         """
+        chunks = self._chunks(conn, jobs)
         if isinstance(conn, AsyncConnection):
-            return self._many_async(conn, jobs, progress)
-        ids: list[int | None] = []
-        for params in self._chunks(jobs, notify=not will_be_prepared(conn)):
-            ids += one(conn, ENQUEUE_MANY, params)
-            if progress:
-                progress(len(ids))
-        return ids
+            return many_async(conn, ENQUEUE_MANY, chunks, progress)
+        return many(conn, ENQUEUE_MANY, chunks, progress)
 
-    async def _many_async(
-        self, conn: AsyncConnection[Any], jobs: Iterable[Job], progress: Callable[[int], None] | None
-    ) -> list[int | None]:
-        ids: list[int | None] = []
-        for params in self._chunks(jobs, notify=not will_be_prepared(conn)):
-            ids += await one_async(conn, ENQUEUE_MANY, params)
-            if progress:
-                progress(len(ids))
-        return ids
-
-    def _chunks(self, jobs: Iterable[Job], *, notify: bool) -> Iterator[dict[str, Any]]:
+    def _chunks(self, conn: Connection[Any] | AsyncConnection[Any], jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
         ctx = current.get()
         rest = iter(jobs)
-        while chunk := list(islice(rest, _CHUNK)):
+        while chunk := list(islice(rest, CHUNK)):
             for job in chunk:
                 self._check(job)
             yield enqueue_many_params(
                 chunk,
-                notify=notify,
+                notify=not will_be_prepared(conn),
                 cause=ctx.job_id or None if ctx else None,
                 correlation=ctx.correlation_id if ctx else None,
             )

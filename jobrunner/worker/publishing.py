@@ -15,9 +15,7 @@ from jobrunner.policy.models import Json
 from jobrunner.store.publishing import PUBLISH, PUBLISH_MANY, Origin, publish_many_params, publish_params
 from jobrunner.worker.context import current
 from jobrunner.worker.registry import Registry
-from jobrunner.worker.statements import one, one_async, will_be_prepared
-
-_CHUNK = 5000  # events in one statement of publish_many, as of enqueue_many
+from jobrunner.worker.statements import CHUNK, many, many_async, one, one_async, will_be_prepared
 
 
 class Publishing(Registry):
@@ -123,30 +121,10 @@ class Publishing(Registry):
 
         Raises: what `publish` raises. Earlier chunks are then written: roll back.
         """
+        chunks = self._event_chunks(conn, events, subject, headers, source)
         if isinstance(conn, AsyncConnection):
-            return self._publish_many_async(conn, events, subject, headers, source, progress)
-        ids: list[UUID] = []
-        for params in self._event_chunks(conn, events, subject, headers, source):
-            ids += one(conn, PUBLISH_MANY, params)
-            if progress:
-                progress(len(ids))
-        return ids
-
-    async def _publish_many_async(
-        self,
-        conn: AsyncConnection[Any],
-        events: Iterable[Event],
-        subject: str | None,
-        headers: Mapping[str, Json] | None,
-        source: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> list[UUID]:
-        ids: list[UUID] = []
-        for params in self._event_chunks(conn, events, subject, headers, source):
-            ids += await one_async(conn, PUBLISH_MANY, params)
-            if progress:
-                progress(len(ids))
-        return ids
+            return many_async(conn, PUBLISH_MANY, chunks, progress)
+        return many(conn, PUBLISH_MANY, chunks, progress)
 
     def _event_chunks(
         self,
@@ -157,7 +135,7 @@ class Publishing(Registry):
         source: str | None,
     ) -> Iterator[dict[str, Any]]:
         rest, origin = iter(events), self._origin(source)
-        while chunk := list(islice(rest, _CHUNK)):
+        while chunk := list(islice(rest, CHUNK)):
             yield publish_many_params(
                 [publication(event, subject=subject) for event in chunk],
                 headers or {},
