@@ -193,6 +193,9 @@ create table jobrunner.runners (
     pid        integer     not null default 0,
     version    text        not null default '',
     queues     text[],                           -- null: all
+    poll       interval,                         -- how often it looks when nothing wakes it
+    schema_oldest integer,                       -- the versions of the schema that its library was written for
+    schema_newest integer,
     constraint runners_pkey primary key (id),
     constraint runners_ended check ((ended is not null) = (lost_at is not null) and ended in ('lost', 'stopped', 'renewed'))
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
@@ -450,7 +453,8 @@ create table jobrunner.settings (
 );
 insert into jobrunner.settings (name, value)
 values
-    ('schema_version', '2'),
+    ('schema_version', '3'),
+    ('schema_serves', '2'),                      -- runners whose library was written for this version still work here
     ('retention_finished', '"7 days"'),
     ('retention_dead', '"90 days"'),
     ('retention_events', '"14 days"'),
@@ -502,7 +506,8 @@ select
         when r.ended is not null then r.ended
         when r.beat_at < now() - r.ttl then 'silent'
         else 'alive'
-    end as state
+    end as state,
+    r.poll, r.schema_oldest, r.schema_newest
 from jobrunner.runners r;
 
 -- Where the log stands: its last position and when that was recorded; 0 before the first event. log_head is the same for functions.

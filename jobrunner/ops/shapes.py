@@ -99,7 +99,8 @@ def queue_shape(queue: QueueRow) -> Shape:
 
 def runner_shape(runner: RunnerRow) -> Shape:
     """One runner; `queues` null means all."""
-    return {**_fields(runner, "id", "beat_age"), "id": str(runner.id), "beat_age_seconds": runner.beat_age}
+    renamed = {"id": str(runner.id), "beat_age_seconds": runner.beat_age, "poll_seconds": runner.poll}
+    return {**_fields(runner, "id", "beat_age", "poll"), **renamed}
 
 
 def trace_shape(node: TraceRow) -> Shape:

@@ -15,12 +15,25 @@ from psycopg import errors
 from jobrunner.errors import SchemaMismatch, SchemaMissing, SchemaTooNew, SchemaTooOld
 from jobrunner.store.queries import names, query, text
 
-SCHEMA_VERSION = 2
-"""The schema that this library was written for: the number of the last file in sql/migrations."""
+SCHEMA_VERSION = 3
+"""The newest schema that this library was written for: the number of the last file in sql/migrations."""
+
+OLDEST_SCHEMA = 3
+"""The oldest one that it works with: its runners call functions that came with this one."""
 
 _VERSION = query("schema_version")
 _EXISTS = query("schema_exists")
 _LOCK_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The schema of a database."""
+
+    version: int
+    """Its own."""
+    serves: int
+    """Libraries that were written for this version, or a later one, still work with it. Each migration says how far back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +69,12 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     conn.execute("set local lock_timeout = '2s'")
     conn.execute("set local client_min_messages = warning")
     conn.execute("select pg_advisory_xact_lock(727002)")
-    before = installed_version(conn)
-    if before is None:
+    found = installed(conn)
+    if found is None:
         conn.execute(text("schema.sql"))
     else:
-        check_known(before)
-        for path in names("migrations")[before:]:
+        check_known(found)
+        for path in names("migrations")[found.version :]:
             conn.execute(text(path))
         conn.execute(
             "update jobrunner.settings set value = to_jsonb(%s::int) where name = 'schema_version'", [SCHEMA_VERSION]
@@ -69,50 +82,52 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     for path in names("functions"):
         conn.execute(text(path))
     conn.execute("select jobrunner.make_partitions(now(), 7)")
-    return Migrated(before, SCHEMA_VERSION)
+    return Migrated(found.version if found else None, SCHEMA_VERSION)
 
 
-def installed_version(conn: psycopg.Connection[Any]) -> int | None:
-    """The version of the schema in this database; None where there is none."""
+def installed(conn: psycopg.Connection[Any]) -> Installed | None:
+    """The schema in this database; None where there is none."""
     row = conn.execute(_EXISTS).fetchone()
     if row is None or not row[0]:
         return None
     found = conn.execute(_VERSION).fetchone()
-    return None if found is None else int(found[0])
+    return None if found is None else Installed(*found)
 
 
-async def installed_version_async(conn: psycopg.AsyncConnection[Any]) -> int | None:
+async def installed_async(conn: psycopg.AsyncConnection[Any]) -> Installed | None:
     """The same on an async connection."""
     row = await (await conn.execute(_EXISTS)).fetchone()
     if row is None or not row[0]:
         return None
     found = await (await conn.execute(_VERSION)).fetchone()
-    return None if found is None else int(found[0])
+    return None if found is None else Installed(*found)
 
 
-def check_known(found: int) -> None:
-    """Return when a schema of version *found* can be brought to this library's.
+def check_known(found: Installed) -> None:
+    """Return when the schema *found* can be brought to this library's.
 
     Raises:
         SchemaTooNew, SchemaMismatch: one sentence with what to do.
     """
-    if found > SCHEMA_VERSION:
-        raise SchemaTooNew(found, SCHEMA_VERSION)
-    if found < 1:
+    if found.version > SCHEMA_VERSION:
+        raise SchemaTooNew(found.version, SCHEMA_VERSION)
+    if found.version < 1:
         cure = "set schema_version in jobrunner.settings back to what it was"
-        problem = f"has version {found}, which no library wrote; {cure} ({SCHEMA_VERSION} for this library)"
-        raise SchemaMismatch(found, SCHEMA_VERSION, problem)
+        problem = f"has version {found.version}, which no library wrote; {cure} ({SCHEMA_VERSION} for this library)"
+        raise SchemaMismatch(found.version, SCHEMA_VERSION, problem)
 
 
-def check(found: int | None) -> None:
-    """Return when a schema of version *found* is the one that this library works with.
+def check(found: Installed | None) -> None:
+    """Return when this library works with the schema *found*: one that it knows, or a newer one that still serves it.
+
+    Only runners and people's commands ask. Enqueuing and publishing do not: their functions keep their meaning for ever.
 
     Raises:
         SchemaMissing, SchemaTooOld, SchemaTooNew: one sentence with what to do.
     """
     if found is None:
         raise SchemaMissing(found, SCHEMA_VERSION)
-    if found < SCHEMA_VERSION:
-        raise SchemaTooOld(found, SCHEMA_VERSION)
-    if found > SCHEMA_VERSION:
-        raise SchemaTooNew(found, SCHEMA_VERSION)
+    if found.version < OLDEST_SCHEMA:
+        raise SchemaTooOld(found.version, OLDEST_SCHEMA)
+    if found.version > SCHEMA_VERSION < found.serves:
+        raise SchemaTooNew(found.version, SCHEMA_VERSION)

@@ -123,6 +123,11 @@ class RunnerRow:
     listening: bool
     started_at: datetime
     beat_age: timedelta
+    poll: timedelta | None
+    """How often it looks when nothing wakes it; None from a runner of schema version 2."""
+    schema_oldest: int | None
+    """The versions of the schema that its library was written for."""
+    schema_newest: int | None
     tasks: list[str]
 
 

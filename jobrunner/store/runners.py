@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from jobrunner.policy.models import Json
 from jobrunner.store.jobs import Connection
+from jobrunner.store.migrate import OLDEST_SCHEMA, SCHEMA_VERSION
 from jobrunner.store.queries import query
 
 _REGISTER = query("register")
@@ -33,6 +34,8 @@ class Registration:
     version: str
     queues: list[str] | None
     tasks: list[dict[str, Json]]
+    poll: float
+    """Seconds between two looks when nothing wakes it."""
 
 
 async def register(conn: Connection, runner: int, about: Registration) -> None:
@@ -49,6 +52,7 @@ async def register(conn: Connection, runner: int, about: Registration) -> None:
             "version": about.version,
             "queues": about.queues,
             "tasks": Jsonb(about.tasks),
+            "about": Jsonb({"poll": about.poll, "schema_oldest": OLDEST_SCHEMA, "schema_newest": SCHEMA_VERSION}),
         },
     )
 

@@ -104,7 +104,7 @@ def opened(dsn: str) -> Iterator[Sync]:
         SchemaMismatch: the database waits for `jobrunner migrate`.
     """
     with psycopg.connect(dsn, autocommit=True) as conn:
-        migrate.check(migrate.installed_version(conn))
+        migrate.check(migrate.installed(conn))
         conn.execute(_PREPARE)
         with conn.transaction(force_rollback=True), use(conn):
             yield conn

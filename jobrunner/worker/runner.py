@@ -375,7 +375,7 @@ class Runner:
     async def _check_database(self) -> None:
         try:
             conn = await self._claim_link.open_once()
-            migrate.check(await migrate.installed_version_async(conn))
+            migrate.check(await migrate.installed_async(conn))
         except psycopg.Error as error:
             ours = failures.in_our_words(error, self._dsn)
             raise (ours or error) from error
@@ -402,6 +402,7 @@ class Runner:
             version=VERSION,
             queues=self.queues,
             tasks=[task.as_json() for task in self.app.tasks.values()],
+            poll=self._poll,
         )
 
     def in_hand(self) -> Iterable[Claimed]:

@@ -12,6 +12,9 @@ select
     r.listening,
     r.started_at,
     r.beat_age,
+    r.poll,
+    r.schema_oldest,
+    r.schema_newest,
     array(select t.task from jobrunner.runner_tasks t where t.runner_id = r.runner order by t.task) as tasks
 from jobrunner.v_runner r
 where %(gone)s

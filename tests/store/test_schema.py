@@ -13,7 +13,7 @@ import pytest
 
 from jobrunner.errors import SchemaMissing, SchemaTooNew, SchemaTooOld
 from jobrunner.policy.lifecycle import BlockedOn, State
-from jobrunner.store.migrate import SCHEMA_VERSION, check, installed_version, migrate
+from jobrunner.store.migrate import OLDEST_SCHEMA, SCHEMA_VERSION, Installed, check, installed, migrate
 from jobrunner.store.queries import SQL, names, text
 from tests.conftest import Connect
 from tests.store.calls import Connection, column, value
@@ -108,18 +108,19 @@ def test_of_two_migrations_at_once_one_waits_and_finds_it_done(
 
 def test_another_version_of_the_schema_is_a_typed_error(conn: Connection, bare: Connection) -> None:
     with pytest.raises(SchemaMissing):
-        check(installed_version(bare))
-    conn.execute(
-        "update jobrunner.settings set value = to_jsonb(%s::int) where name = 'schema_version'", [SCHEMA_VERSION + 1]
-    )
-
-    with pytest.raises(SchemaTooNew):
-        check(installed_version(conn))
+        check(installed(bare))
+    with pytest.raises(SchemaTooOld, match="run `jobrunner migrate`"):
+        check(Installed(OLDEST_SCHEMA - 1, serves=1))
+    check(installed(conn))
+    change = "update jobrunner.settings set value = to_jsonb(%s::int) where name = any (%s)"
+    conn.execute(change, [SCHEMA_VERSION + 1, ["schema_version"]])
+    check(installed(conn))  # newer, and it says that it still serves this library
     with pytest.raises(SchemaTooNew):
         migrate(conn)
-    with pytest.raises(SchemaTooOld):
-        check(SCHEMA_VERSION - 1)
-    check(SCHEMA_VERSION)
+    conn.execute(change, [SCHEMA_VERSION + 1, ["schema_serves"]])
+
+    with pytest.raises(SchemaTooNew, match="upgrade jobrunner in this environment"):
+        check(installed(conn))
 
 
 def test_every_file_for_psql_runs_as_it_stands(dsn: str, psql: Path) -> None:

@@ -18,7 +18,7 @@ from jobrunner.ops.cli.session import Session, command
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job
 from jobrunner.store.failures import told_plainly
-from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check_known, installed_version, migrate
+from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check_known, installed, migrate
 
 if TYPE_CHECKING:
     from jobrunner.worker.app import App
@@ -41,10 +41,10 @@ def migrate_schema(
     """
     with session.connect(migrated=False) as conn:
         if dry_run:
-            before = installed_version(conn)
-            if before is not None:
-                check_known(before)
-            found = Migrated(before, SCHEMA_VERSION)
+            there = installed(conn)
+            if there is not None:
+                check_known(there)
+            found = Migrated(there.version if there else None, SCHEMA_VERSION)
         else:
             found = migrate(conn)
     session.show(

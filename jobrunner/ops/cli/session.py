@@ -26,7 +26,7 @@ from jobrunner.embedded import EmbeddedServer
 from jobrunner.errors import ConfigError
 from jobrunner.ops.cli import output
 from jobrunner.store.failures import told_plainly
-from jobrunner.store.migrate import check, installed_version, migrate
+from jobrunner.store.migrate import check, installed, migrate
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
@@ -69,7 +69,7 @@ class Session:
                 conn = connect(dsn)
             with conn, told_plainly(dsn, conn):
                 if migrated:
-                    check(installed_version(conn))
+                    check(installed(conn))
                 yield conn
 
     def say(self, text: str) -> None:
