@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, Connection
 from jobrunner.errors import ConfigError, UnknownTask
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
-from jobrunner.policy.models import Job, Options
+from jobrunner.policy.models import Job, Options, check_integer
 from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, enqueue_params
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.dispatching import Dispatching
@@ -55,6 +55,7 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
         version: int = 1,
         retry: Backoff | None = None,
         timeout: str | float | None = None,
+        slots: int | None = None,
         on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
     ) -> Decorator: ...
 
@@ -69,11 +70,13 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
         version: int = 1,
         retry: Backoff | None = None,
         timeout: str | float | None = None,
+        slots: int | None = None,
         on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
     ) -> Any:
         """Register a function as a task, `app.function` unless *name* is given. Its first parameter is the Context.
 
-        *version* is that of its arguments; *timeout* bounds one run (none by default).
+        *version* is that of its arguments; *timeout* bounds one run (none by default); *slots*: at most so many of its jobs at a
+        time in one runner. What waits for such a slot is walked over by others' claims: give the task a queue of its own.
 
         Raises:
             ConfigError: the name is taken, or the function cannot be a task.
@@ -87,6 +90,8 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
             if limit is not None and not limit:
                 raise ConfigError(f"the timeout of {full}", "must be longer than zero; leave it out for none")
             Job(full, queue=queue, priority=priority, version=version)
+            if slots is not None:
+                check_integer(f"the slots of {full}", slots, 1, 10_000)
             made: Task[..., Any] = Task(
                 name=full,
                 function=wrapped,
@@ -96,6 +101,7 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
                 retry=retry or Backoff(),
                 timeout=limit,
                 on_lease_uncertain=on_lease_uncertain,
+                slots=slots,
             )
             self._add(made)
             return made

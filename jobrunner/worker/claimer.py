@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain
 
 import psycopg
 
@@ -26,6 +27,7 @@ from jobrunner.telemetry import Telemetry
 from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.identity import Identity
+from jobrunner.worker.lanes import Lane, Lanes
 from jobrunner.worker.link import Link, Lost, trouble
 from jobrunner.worker.slots import BATCH, Slots
 
@@ -58,15 +60,16 @@ class Claimer:
         on_crowded: Callable[[], None],
         *,
         events: Deliveries,
-        limits: Mapping[str, int] | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self.resting = asyncio.Event()
         """Set while it sleeps."""
-        self._link, self._slots, self._known, self._poll, self._telemetry = link, slots, known, poll, telemetry
+        self._link, self._slots, self._poll, self._telemetry = link, slots, poll, telemetry
         self._gate, self._identity, self._on_crowded = gate, identity, on_crowded
-        self._events, self._limits = events, limits or {}
+        self._events = events
         self._any = queues is None
         self._floors, self._horizon = events.floors, events.horizon
+        self._lanes = lanes or Lanes(known, self._floors, {}, {})
         self._given = queues or []
         self._floors.add((queue, 0) for queue in self._given)
         self._wake = asyncio.Event()
@@ -173,9 +176,11 @@ class Claimer:
             self._floors.due = max(self._floors.due, before.at)
         if lower is not None:
             self._floors.lower(lower)
+            self._lanes.lower(lower)
         if len(self._floors.ready) > _MANY_CLASSES:
             self._floors.ready.clear()
             self._floors.add((queue, 0) for queue in self._given)
+            self._lanes.begin_anew()
         self._floors.add(tick.found)
         self._due_in = tick.due_in
         if tick.outbox or lower is not None:
@@ -194,13 +199,13 @@ class Claimer:
         net = not plain and began >= self._next_net
         if net:
             self._floors.ready = dict.fromkeys(self._floors.ready, 0)
+            self._lanes.begin_anew()
             self._next_net = began + _NET  # also when this claim fails
         horizon = self._horizon.mark
-        known = Known(*map(list, zip(*self._quick(), strict=True))) if plain else self._known
         async with self._identity.claiming:
             if not self._gate.is_open:
                 return False
-            claimed = await self._claim_classes(order, n, known, horizon, plain=plain)
+            claimed = await (self._claim_ahead(order, n) if plain else self._claim_lanes(order, n, horizon))
             await self._events.load(self._link, claimed)
             # Still under the lock: whoever changes the runner's id must find them in hand.
             claimed.sort(key=_start_order)
@@ -215,43 +220,44 @@ class Claimer:
             self._telemetry.emit("jobs.claimed", len(claimed))
         return bool(claimed)
 
-    async def _claim_classes(
-        self, order: list[Class], n: int, known: Known, horizon: Mark, *, plain: bool
-    ) -> list[Claimed]:
-        """At most *n* jobs; of a queue with a limit only what there is room for, in a claim of its own (and never ahead)."""
-        free = [found for found in order if found[0] not in self._limits]
+    async def _claim_lanes(self, order: list[Class], n: int, horizon: Mark) -> list[Claimed]:
+        """At most *n* jobs, of each lane no more than it has room for."""
         claimed: list[Claimed] = []
-        for first in range(0, len(free), _CLASSES):
-            claimed += await self._claim_part(free[first : first + _CLASSES], n, known, horizon, plain=plain)
-            if claimed:
-                break
-        for queue, limit in self._limits.items() if not plain else ():
-            part = [found for found in order if found[0] == queue]
-            room = min(limit - self._slots.in_hand_of(queue), n - len(claimed))
-            if part and room > 0:
-                try:
-                    claimed += await self._claim_part(part, room, known, horizon, plain=False)
-                except psycopg.Error as error:
-                    if claimed:  # nobody would have them in hand: they go back when the runner goes on under a new id
-                        raise Lost(str(error)) from error
-                    raise
+        for lane in self._lanes.in_turn():
+            part = [found for found in order if lane.takes(found[0])]
+            room = min(n - len(claimed), lane.room(chain(self._slots.jobs(), claimed)))
+            if not part or room <= 0:
+                continue
+            try:
+                claimed += await self._claim_lane(lane, part, int(room), horizon)
+            except psycopg.Error as error:
+                if claimed:  # nobody would have them in hand: they go back when the runner goes on under a new id
+                    raise Lost(str(error)) from error
+                raise
         return claimed
 
-    async def _claim_part(
-        self, part: list[Class], n: int, known: Known, horizon: Mark, *, plain: bool
-    ) -> list[Claimed]:
-        claimed = await self._link.run(jobs.claim, self._identity.runner_id, n, part, self._floors, known, plain=plain)
-        if not plain:
-            self._floors.claimed(part, _largest(claimed), len(claimed) >= n, horizon)
-        return claimed
+    async def _claim_lane(self, lane: Lane, part: list[Class], n: int, horizon: Mark) -> list[Claimed]:
+        self._lanes.know(lane, part)
+        runner = self._identity.runner_id
+        for first in range(0, len(part), _CLASSES):
+            some = part[first : first + _CLASSES]
+            claimed = await self._link.run(jobs.claim, runner, n, some, lane.floors, lane.known, plain=False)
+            lane.floors.claimed(some, _largest(claimed), len(claimed) >= n, horizon)
+            if claimed:
+                return claimed
+        return []
+
+    async def _claim_ahead(self, order: list[Class], n: int) -> list[Claimed]:
+        """At most *n* jobs that may wait in hand; never of what has slots of its own."""
+        part = [found for found in order if self._lanes.free.takes(found[0])][:_CLASSES]
+        known = Known(*map(list, zip(*self._quick(), strict=True)))
+        if not part or not known.tasks:
+            return []
+        return await self._link.run(jobs.claim, self._identity.runner_id, n, part, self._floors, known, plain=True)
 
     def _quick(self) -> list[tuple[str, int]]:
-        quick = self._slots.quick_tasks
-        return [
-            (task, version)
-            for task, version in zip(self._known.tasks, self._known.versions, strict=True)
-            if task in quick
-        ]
+        quick, free = self._slots.quick_tasks, self._lanes.free.known
+        return [pair for pair in zip(free.tasks, free.versions, strict=True) if pair[0] in quick]
 
     def _order(self) -> list[Class]:
         """Which classes to ask, in which order: priority first, queues in turn."""

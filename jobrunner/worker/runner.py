@@ -18,7 +18,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
 from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
-from jobrunner.policy.models import Claimed
+from jobrunner.policy.models import Claimed, Job, check_integer
 from jobrunner.policy.subscriptions import differences
 from jobrunner.store import events, failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
@@ -44,6 +44,7 @@ from jobrunner.worker.executor import DONE, Executor
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.housekeeping import Housekeeping
 from jobrunner.worker.identity import Identity
+from jobrunner.worker.lanes import Lanes
 from jobrunner.worker.lease import Lease
 from jobrunner.worker.lending import Lending
 from jobrunner.worker.link import Broken, Link, Lost
@@ -61,7 +62,8 @@ _HURRIED = 0.5  # what is left of either after a second signal
 class Runner:
     """Runs an app's tasks until it is stopped. `async with Runner(app) as runner:` or `await Runner(app).run()`.
 
-    *queues*: None takes every queue. *slots*: jobs at a time. *lease*: how long after its last heartbeat a runner counts as
+    *queues*: None takes every queue. *slots*: jobs at a time; *queue_slots*: at most so many of these queues among them (a task
+    says it of itself: `app.task(slots=…)`), not claimed ahead. *lease*: how long after its last heartbeat a runner counts as
     alive (its jobs are back at most 6 s later). *poll*: the longest a job waits when its notification is lost. *grace*: what
     running jobs get at a stop before they are cancelled and handed back.
     """
@@ -73,6 +75,7 @@ class Runner:
         *,
         queues: Iterable[str] | None = None,
         slots: int = 10,
+        queue_slots: Mapping[str, int] | None = None,
         lease: str | float | timedelta = "30s",
         poll: str | float | timedelta = "1s",
         grace: str | float | timedelta = "25s",
@@ -98,7 +101,10 @@ class Runner:
             raise ConfigError("poll", "must be at least 10ms")
         if isinstance(queues, str) or self.queues == []:
             raise ConfigError("queues", "must be a list of at least one name; leave it out to take every queue")
-        self._limits = {one.queue: one.concurrency for one in app.subscriptions if one.concurrency is not None}
+        self._queue_slots = dict(queue_slots or {})
+        for queue, most in self._queue_slots.items():
+            Job("x.x", queue=queue)  # a name that no queue can have is refused here
+            check_integer(f"the slots of queue {queue}", most, 1, 10_000)
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._background: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
@@ -189,6 +195,8 @@ class Runner:
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
         self._slots = Slots(self._size, self._executor, self._lending, self._settle)
         deliveries = Deliveries(self.app, lambda: self._sequencer.nudge())
+        task_slots = {task.name: task.slots for task in self.app.tasks.values() if task.slots is not None}
+        self._lanes = Lanes(self._known, deliveries.floors, self._queue_slots, task_slots)
         self._claimer = Claimer(
             self._claim_link,
             self._slots,
@@ -200,7 +208,7 @@ class Runner:
             self._identity,
             on_crowded=self._crowded,
             events=deliveries,
-            limits=self._limits,
+            lanes=self._lanes,
         )
         self._sequencer = Sequencer(
             self._sequence_link, deliveries.floors, deliveries.horizon, self.telemetry, self._claimer.wake
@@ -419,8 +427,8 @@ class Runner:
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
         self._keeping.ended(job.id)
-        if job.queue in self._limits:
-            self._claimer.again()  # there is room for another of its queue
+        if self._lanes.limits(job):
+            self._claimer.again()  # there is room for another of its kind
         if outcome is DONE and job.key is None:
             self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
         elif isinstance(outcome, FinishedInPlace):

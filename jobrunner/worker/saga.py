@@ -160,7 +160,7 @@ class DeclaredSaga(Generic[S]):
                 self._upcasters,
                 timeout=None,
                 on_lease_uncertain="cancel",
-                concurrency=None,
+                slots=None,
                 takes_any=False,
                 parameter="event",
             )

@@ -12,7 +12,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 
@@ -76,10 +76,10 @@ class Slots:
         """Jobs claimed and not yet settled by their run."""
         return self._taken + len(self._buffer)
 
-    def in_hand_of(self, queue: str) -> int:
-        """How many of those are of *queue*."""
-        running = sum(run.job.queue == queue for run in self.running.values())
-        return running + sum(job.queue == queue for job, _, _ in self._buffer)
+    def jobs(self) -> Iterator[Claimed]:
+        """Those jobs."""
+        yield from (run.job for run in self.running.values())
+        yield from (job for job, _, _ in self._buffer)
 
     @property
     def unsettled(self) -> bool:

@@ -138,7 +138,7 @@ class Subscribing(Registry):
                 self._upcasters,
                 timeout=_limit(full, timeout),
                 on_lease_uncertain=_uncertain(full, on_lease_uncertain),
-                concurrency=concurrency,
+                slots=concurrency,
                 takes_any=taken.takes_any,
                 parameter=taken.parameter,
             )
@@ -196,7 +196,7 @@ class Subscribing(Registry):
                 self._upcasters,
                 timeout=_limit(full, timeout),
                 on_lease_uncertain=_uncertain(full, on_lease_uncertain),
-                concurrency=None,
+                slots=None,
                 takes_any=taken.takes_any,
                 parameter=taken.parameter,
                 batch=batch,

@@ -42,8 +42,8 @@ class Subscription(Generic[E, R]):
     """How long one run may take."""
     on_lease_uncertain: Literal["cancel", "continue"]
     """What happens to a run when the runner cannot be sure to hold it any more."""
-    concurrency: int | None
-    """At most so many of its deliveries at a time in one runner; its queue is its own then."""
+    slots: int | None
+    """At most so many of its deliveries at a time in one runner; None: as many as there is room for."""
     takes_any: bool
     """Whether the handler also takes payloads without a class."""
     parameter: str

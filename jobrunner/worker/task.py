@@ -61,6 +61,10 @@ class Runnable(Protocol):
         """What happens to a run without a sure lease."""
 
     @property
+    def slots(self) -> int | None:
+        """At most so many of its jobs at a time in one runner; None: as many as there is room for."""
+
+    @property
     def is_async(self) -> bool:
         """A coroutine function; a plain one runs in a thread."""
 
@@ -98,6 +102,8 @@ class Task(Generic[P, R]):
     """How long one run may take."""
     on_lease_uncertain: Literal["cancel", "continue"]
     """What happens to a run when the runner cannot be sure to hold it any more (no heartbeat for most of its lease)."""
+    slots: int | None
+    """At most so many of its jobs at a time in one runner; None: as many as there is room for."""
     is_async: bool = field(init=False)
     """Whether the handler is a coroutine function; a plain one runs in a thread."""
     _arguments: TypeAdapter[dict[str, Any]] = field(init=False, repr=False)

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import sys
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -72,6 +72,12 @@ def run_app(
         list[str] | None, typer.Option("--queue", help="Read this queue; give it several times. Else: all.")
     ] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, max=10_000, help="Jobs at a time.")] = 10,
+    queue_slots: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue-slots", metavar="NAME=N", help="At most N of this queue at a time; give it several times."
+        ),
+    ] = None,
     lease: Annotated[
         str, typer.Option("--lease", metavar="DURATION", help="How long it counts as alive after a heartbeat.")
     ] = "30s",
@@ -94,20 +100,28 @@ def run_app(
     from jobrunner.worker.runner import Runner
 
     logs.configure("error" if session.quiet and log_level in ("info", "warning") else log_level, log_format)
-    waits = {
+    waits: dict[str, Any] = {
         name: duration(text, what=f"--{name}") for name, text in (("lease", lease), ("poll", poll), ("grace", grace))
     }
     for name in queue or ():
         Job("x.x", queue=name)  # a name that no queue can have is refused here
+    own = dict(_slots_of(text) for text in queue_slots or ())
     found = load_app(where)
     with session.server() as dsn, told_plainly(dsn):
-        runner = Runner(found, dsn, queues=queue or None, slots=slots, **waits)
+        runner = Runner(found, dsn, queues=queue or None, slots=slots, queue_slots=own, **waits)
         told = f"runs {', '.join(found.tasks)} with {output.many(slots, 'slot')}; Ctrl-C stops it"
         runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
         try:
             asyncio.run(runner.run())
         except Broken as error:  # its cause says more: what the server answered
             raise (error.__cause__ or error) from None
+
+
+def _slots_of(text: str) -> tuple[str, int]:
+    name, equals, many = text.rpartition("=")
+    if not equals or not many.isdecimal():
+        raise ConfigError("--queue-slots", f"is written NAME=N, like mail=2; got {text!r}")
+    return name, int(many)
 
 
 def load_app(where: str) -> App:
