@@ -53,21 +53,27 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetail(JobRow):
-    """One job with all that belongs to it but its attempts."""
+    """One job with all that belongs to it but its payload and its attempts."""
 
-    args: dict[str, Json]
-    headers: dict[str, Json]
     unique_key: str | None
     correlation_id: UUID | None
     cause_job_id: int | None
     cause_event: UUID | None
     parent_id: int | None
-    result: Json
     runner_host: str | None
     runner_pid: int | None
     cancel_requested_at: datetime | None
     cancel_requested_by: str | None
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPayload:
+    """What a job was given and what it returned; no view has it."""
+
+    args: dict[str, Json]
+    headers: dict[str, Json]
+    result: Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +228,23 @@ class DeadFilter:
     """Dead for at least this long."""
     newer_than: timedelta | None = None
     """Dead for less than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead jobs of one task that died of the same fault."""
+
+    fingerprint: str
+    """Names the fault: the same task, type and error, whatever the numbers, ids and quoted parts in it."""
+    task: str
+    error_type: str | None
+    error: str
+    """The error with `N` for each number or id and `…` for each quoted part; the reason where there is no error."""
+    n: int
+    first_at: datetime
+    last_at: datetime
+    sample_id: int
+    """The latest of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

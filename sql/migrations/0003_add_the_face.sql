@@ -73,6 +73,11 @@ select
     a.job_id, a.attempt, a.outcome, a.reason, a.started_at, a.ended_at, a.runner_id, a.error_type, a.message, a.traceback
 from jobrunner.attempts a;
 
+-- What a job is about and what caused it. Ask by job_id, subject, cause_job_id, correlation_id or parent_id: each has an index.
+create view jobrunner.v_job_link as
+select l.job_id, l.subject, l.cause_job_id, l.cause_event, l.correlation_id, l.parent_id, l.group_id
+from jobrunner.job_links l;
+
 -- Every queue that somebody named, used or paused, with its jobs by state, and the live runners that read it with their slots.
 -- Reads all of jobs once (a second for some million rows): for people, not for probes (v_front is).
 create view jobrunner.v_queue as
