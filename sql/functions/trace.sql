@@ -13,8 +13,8 @@ returns table (
 )
 language plpgsql
 stable
-security definer                                 -- for roles that may read the views only: it shows nothing else
-set search_path = pg_catalog, pg_temp
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$

@@ -3,8 +3,8 @@ create or replace function jobrunner.why(_id bigint)
 returns text
 language plpgsql
 stable
-security definer                                 -- for roles that may read the views only: it shows nothing else
-set search_path = pg_catalog, pg_temp
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _j jobrunner.jobs;

@@ -492,7 +492,7 @@ def test_each_runbook_runs_as_it_stands_and_is_printed(shell: Shell, conn: Conne
         printed = shell("sql", path.stem).out
 
         assert printed == path.read_text().rstrip("\n") + "\n"
-        assert printed.startswith("-- ")
+        assert re.match(r"-- [A-Z][^\n]*\?", printed), f"{path.stem} does not begin with its question"
         conn.execute(printed)
     assert {one["name"] for one in shell("sql", "--json").json} >= {"dead_jobs", "blockers", "schema", "functions"}
 
