@@ -1308,7 +1308,7 @@ found as (
     union all
     select 'queue_lagging', 'warning', q.queue, null, null, q.oldest_ready_age,
         format('queue %s lags: its oldest ready job has been due for {age}', q.queue)
-            || coalesce(format('; task %s: no live runner knows it', u.task), ''),
+            || coalesce('; task ' || u.task || ': no live runner knows it', ''),
         case
             when u.task is null then format('select * from jobrunner.v_ready_next where queue = %L order by place', q.queue)
             else 'start a runner with the code that has it'

@@ -22,7 +22,10 @@ CALLS: dict[str, tuple[LiteralString, ...]] = {
         "select jobrunner.op_reschedule(array[0], now())",
     ),
     "op_pause": ("select jobrunner.op_pause('mail')",) * 2,
-    "op_resume": ("select jobrunner.op_pause('mail', 'another'), jobrunner.op_resume('mail')", "select jobrunner.op_resume('mail')"),
+    "op_resume": (
+        "select jobrunner.op_pause('mail', 'another'), jobrunner.op_resume('mail')",
+        "select jobrunner.op_resume('mail')",
+    ),
     "op_pause_subscription": ("select jobrunner.op_pause_subscription('shop.ledger')",) * 2,
     "op_resume_subscription": ("select jobrunner.op_resume_subscription('shop.ledger')",),
     "op_remove_subscription": ("select jobrunner.op_remove_subscription('shop.ledger')",),

@@ -1,4 +1,4 @@
-"""What psql shows of jobs, runners, queues and tables: each view on states that were made by the functions that make them in production."""
+"""What psql shows of jobs, runners, queues and tables: each view on states that the functions of production made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from tests.store.calls import (
     register,
     seat,
     settle,
-    value,
 )
 
 pytestmark = pytest.mark.pg16
