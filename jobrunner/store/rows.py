@@ -1,4 +1,7 @@
-"""What people look at, as values: one class for each kind of row, its fields in the words of the columns."""
+"""What people look at, as values: one class for each kind of row, its fields in the words of the columns.
+
+(long because: the kinds of rows are many, and each is plain)
+"""
 
 from __future__ import annotations
 

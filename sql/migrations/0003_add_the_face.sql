@@ -163,7 +163,8 @@ left join jobrunner.queues q on q.name = f.queue;
 
 -- The next 100 jobs of each queue in the order in which they will be claimed, and what keeps each from it: queue_paused,
 -- subscription_paused, no_runner (none is alive), queue_unread (none of the live ones reads the queue), task_unknown (none of those
--- knows the task), slots_busy, or null: a runner is about to take it. Reads 100 rows a queue.
+-- knows the task), slots_busy, or null: a runner is about to take it (slots that a queue or task has of its own in a process are not seen
+-- here). Reads 100 rows a queue.
 create view jobrunner.v_ready_next as
 select
     f.queue, n.place, n.id, n.task, n.version, n.priority, n.run_at, greatest(now() - n.run_at, interval '0') as wait, n.key,
@@ -406,7 +407,7 @@ from (
 group by 1, 2, 3, 4;
 
 -- Tasks: when a runner last registered each, how many live ones know it, and how its starts of the last hour went. Times are seconds of
--- those that succeeded. Reads an hour of history and of attempts.
+-- those that succeeded. Reads an hour of history and of attempts, also for one task.
 create view jobrunner.v_task as
 with went as materialized (
     select
