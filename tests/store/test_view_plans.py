@@ -28,7 +28,8 @@ BY_INDEX: dict[str, tuple[LiteralString, int]] = {
     "the load of a day": ("select * from jobrunner.v_scheduled", 4000),
     "one job": ("select * from jobrunner.v_job where id = 4711", 3),
     "jobs of a subject": (
-        "select id from jobrunner.v_job where id = any (array(select job_id from jobrunner.v_job_link where subject = 'order:7'))", 30,
+        "select id from jobrunner.v_job where id = any (array(select l.job_id from jobrunner.v_job_link l where subject = 'order:7'))",
+        30,
     ),
     "a page of jobs": ("select * from jobrunner.v_job order by id desc limit 20", 60),
     "a page below": ("select * from jobrunner.v_job where id < 15000 order by id desc limit 20", 60),
