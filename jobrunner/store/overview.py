@@ -1,5 +1,6 @@
 """What people look at: jobs, queues, runners, the dead, and why. Reads only; nothing here takes a lock that others wait for.
 
+Everything but payloads is read through views, so that a role that may read nothing else can look too.
 Takes a sync connection; its values (store.rows) have the columns of the statements as fields.
 """
 
@@ -13,10 +14,12 @@ from jobrunner.store.reading import Connection, first, rows, value
 from jobrunner.store.rows import (
     AttemptRow,
     DeadFilter,
+    DeadGroup,
     DeadId,
     Front,
     JobDetail,
     JobFilter,
+    JobPayload,
     JobRow,
     QueueRow,
     Recent,
@@ -28,10 +31,12 @@ from jobrunner.store.rows import (
 _CLOCK = query("clock")
 _JOBS_PAGE = query("jobs_page")
 _JOB = query("job")
+_JOB_PAYLOAD = query("job_payload")
 _JOB_ATTEMPTS = query("job_attempts")
 _JOB_STATES = query("job_states")
 _DEAD_JOBS = query("dead_jobs")
 _DEAD_IDS = query("dead_ids")
+_DEAD_GROUPS = query("dead_groups")
 _QUEUES = query("queues")
 _RUNNERS = query("runners")
 _RECENT = query("recent")
@@ -57,6 +62,11 @@ def find_job(conn: Connection, job_id: int) -> JobDetail | None:
     return first(conn, JobDetail, _JOB, {"id": job_id})
 
 
+def find_payload(conn: Connection, job_id: int) -> JobPayload | None:
+    """What the job was given and returned; None when there is no such id. The role must be allowed to read the tables."""
+    return first(conn, JobPayload, _JOB_PAYLOAD, {"id": job_id})
+
+
 def list_attempts(conn: Connection, job_id: int) -> list[AttemptRow]:
     """Its starts that did not succeed, the first one first."""
     return rows(conn, AttemptRow, _JOB_ATTEMPTS, {"id": job_id})
@@ -70,6 +80,13 @@ def states(conn: Connection, ids: list[int]) -> dict[int, str]:
 def list_dead(conn: Connection, which: DeadFilter, *, limit: int) -> list[JobRow]:
     """Up to *limit* dead jobs, the latest first."""
     return rows(conn, JobRow, _DEAD_JOBS, {**_fields(which), "limit": limit})
+
+
+def list_dead_groups(
+    conn: Connection, *, queue: str | None = None, task: str | None = None, limit: int
+) -> list[DeadGroup]:
+    """Up to *limit* faults that dead jobs have in common, the one of most jobs first. Reads all that is dead."""
+    return rows(conn, DeadGroup, _DEAD_GROUPS, {"queue": queue, "task": task, "limit": limit})
 
 
 def choose_dead(conn: Connection, which: DeadFilter, *, ids: list[int] | None, limit: int | None) -> list[DeadId]:

@@ -1,4 +1,7 @@
-"""What people look at, as values: one class for each kind of row, its fields in the words of the columns."""
+"""What people look at, as values: one class for each kind of row, its fields in the words of the columns.
+
+(long because: the kinds of rows are many, and each is plain)
+"""
 
 from __future__ import annotations
 
@@ -53,21 +56,27 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetail(JobRow):
-    """One job with all that belongs to it but its attempts."""
+    """One job with all that belongs to it but its payload and its attempts."""
 
-    args: dict[str, Json]
-    headers: dict[str, Json]
     unique_key: str | None
     correlation_id: UUID | None
     cause_job_id: int | None
     cause_event: UUID | None
     parent_id: int | None
-    result: Json
     runner_host: str | None
     runner_pid: int | None
     cancel_requested_at: datetime | None
     cancel_requested_by: str | None
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPayload:
+    """What a job was given and what it returned; no view has it."""
+
+    args: dict[str, Json]
+    headers: dict[str, Json]
+    result: Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +231,23 @@ class DeadFilter:
     """Dead for at least this long."""
     newer_than: timedelta | None = None
     """Dead for less than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead jobs of one task that died of the same fault."""
+
+    fingerprint: str
+    """Names the fault: the same task, type and error, whatever the numbers, ids and quoted parts in it."""
+    task: str
+    error_type: str | None
+    error: str
+    """The error with `N` for each number or id and `…` for each quoted part; the reason where there is no error."""
+    n: int
+    first_at: datetime
+    last_at: datetime
+    sample_id: int
+    """The latest of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ begin
     if not found then
         raise exception 'jobrunner: there is no replay %', _id using errcode = 'JR005';
     elsif _r.state <> 'running' then
+        insert into jobrunner.audit (actor, action, target, reason)
+        values (_actor, 'cancel replay', format('replay %s of %s', _id, _r.subscription), _reason);
         return null;
     elsif _r.kind in ('catch_up', 'rewind') then
         raise exception 'jobrunner: replay % brings % up to the present and cannot stop half-way; pause the subscription, or rewind it to where it should go on', _id,

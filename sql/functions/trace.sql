@@ -13,6 +13,8 @@ returns table (
 )
 language plpgsql
 stable
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$

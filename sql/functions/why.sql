@@ -3,6 +3,8 @@ create or replace function jobrunner.why(_id bigint)
 returns text
 language plpgsql
 stable
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _j jobrunner.jobs;

@@ -20,3 +20,658 @@ from jobrunner.runners r;
 
 insert into jobrunner.settings (name, value)
 values ('schema_serves', '2');
+
+-- ------------------------------------------------------------------------------------- what people see in psql
+create index attempts_at on jobrunner.attempts using brin (ended_at);
+
+create or replace view jobrunner.v_job as
+select
+    j.id, j.state, j.blocked_on, j.queue, j.task, j.version, j.priority, j.run_at, j.attempt, j.failures, j.crashes,
+    j.max_attempts, j.key, j.key_pos, j.holds_key, j.runner_id, j.created_at, j.started_at, j.finished_at, j.reason, j.error,
+    l.subject,
+    (select u.unique_key from jobrunner.unique_keys u where u.job_id = j.id limit 1) as unique_key,
+    l.correlation_id, l.cause_job_id, l.cause_event, l.parent_id, l.group_id, p.total, p.processed, p.failed, p.message,
+    (                                            -- only for roles that may read the table: it is a payload
+        select r.result
+        from jobrunner.job_results r
+        where r.job_id = j.id
+            and (select has_table_privilege('jobrunner.job_results', 'select'))
+    ) as result,
+    p.started_at as progress_since, p.updated_at as progress_at,
+    (select c.requested_at from jobrunner.cancel_requests c where c.job_id = j.id) as cancel_requested_at,
+    (select c.actor from jobrunner.cancel_requests c where c.job_id = j.id) as cancel_requested_by
+from (                                           -- one table each and nothing else: so both are read by their own indexes
+    select
+        o.id, o.state, o.blocked_on, o.queue, o.task, o.version, o.priority, o.run_at, o.attempt, o.failures, o.crashes,
+        o.max_attempts, o.key, o.key_pos, o.holds_key, o.runner_id, o.created_at, o.started_at, o.finished_at, o.reason, o.error
+    from jobrunner.jobs o
+    union all
+    select
+        f.id, f.state, null::text collate "C", f.queue, f.task, f.version, f.priority, f.run_at, f.attempt, f.failures, f.crashes,
+        f.max_attempts, f.key, null, false, f.runner_id, f.created_at, f.started_at, f.finished_at, f.reason, f.error
+    from jobrunner.finished_jobs f
+) j
+left join jobrunner.job_links l on l.job_id = j.id
+left join jobrunner.job_progress p on p.job_id = j.id;
+
+create or replace view jobrunner.v_runner as
+select
+    r.id as runner, r.app, r.host, r.pid, r.version, r.queues, r.slots, r.busy, r.listening, r.started_at,
+    now() - r.beat_at as beat_age,
+    case
+        when r.ended is not null then r.ended
+        when r.beat_at < now() - r.ttl then 'silent'
+        else 'alive'
+    end as state,
+    r.poll, r.schema_oldest, r.schema_newest, r.ttl,
+    array(select t.task from jobrunner.runner_tasks t where t.runner_id = r.id order by t.task) as tasks
+from jobrunner.runners r;
+
+-- The starts of a job that did not succeed.
+create view jobrunner.v_attempt as
+select
+    a.job_id, a.attempt, a.outcome, a.reason, a.started_at, a.ended_at, a.runner_id, a.error_type, a.message, a.traceback
+from jobrunner.attempts a;
+
+-- What a job is about and what caused it. Ask by job_id, subject, cause_job_id, correlation_id or parent_id: each has an index.
+create view jobrunner.v_job_link as
+select l.job_id, l.subject, l.cause_job_id, l.cause_event, l.correlation_id, l.parent_id, l.group_id
+from jobrunner.job_links l;
+
+-- Every queue that somebody named, used or paused, with its jobs by state, and the live runners that read it with their slots.
+-- Reads all of jobs once (a second for some million rows): for people, not for probes (v_front is).
+create view jobrunner.v_queue as
+with counted as materialized (
+    select
+        j.queue,
+        count(*) filter (where j.state = 'ready') as ready,
+        count(*) filter (where j.state = 'scheduled' and j.failures = 0) as scheduled,
+        count(*) filter (where j.state = 'scheduled' and j.failures > 0) as retrying,
+        count(*) filter (where j.state = 'blocked') as blocked,
+        count(*) filter (where j.state = 'running') as running,
+        count(*) filter (where j.state = 'dead') as dead,
+        now() - min(j.run_at) filter (where j.state = 'ready') as oldest_ready_age
+    from jobrunner.jobs j
+    group by j.queue
+),
+named as (
+    select c.queue from counted c
+    union
+    select q.name from jobrunner.queues q
+    union
+    select t.queue collate "C" from jobrunner.tasks t
+)
+select
+    n.queue,
+    coalesce(c.ready, 0) as ready,
+    coalesce(c.scheduled, 0) as scheduled,
+    coalesce(c.retrying, 0) as retrying,             -- scheduled after a failure
+    coalesce(c.blocked, 0) as blocked,
+    coalesce(c.running, 0) as running,
+    coalesce(c.dead, 0) as dead,
+    case when c.ready > 0 then greatest(c.oldest_ready_age, interval '0') end as oldest_ready_age,
+    q.paused_at,
+    q.paused_by,
+    case when q.paused_at is not null then (
+        select a.reason
+        from jobrunner.audit a
+        where a.action = 'pause'
+            and a.target = 'queue ' || n.queue
+            and a.at >= q.paused_at
+        order by a.id
+        limit 1
+    ) end as pause_reason,
+    r.runners,
+    r.slots,
+    q.description
+from named n
+left join counted c on c.queue = n.queue
+left join jobrunner.queues q on q.name = n.queue
+cross join lateral (
+    select count(*) as runners, coalesce(sum(v.slots), 0) as slots
+    from jobrunner.v_runner v
+    where v.state = 'alive'
+        and (v.queues is null or n.queue = any (v.queues))
+) r;
+
+-- The job at the front of each queue, and for how long it has been due. One look at an index a queue: cheap enough for a probe
+-- every few seconds, whatever the backlog. The front is by priority, so it is not always the oldest.
+create view jobrunner.v_front as
+with recursive fronts as (
+    (
+        select j.queue, j.id, j.task, j.priority, j.run_at
+        from jobrunner.jobs j
+        where j.state = 'ready'
+        order by j.queue, j.priority desc, j.seq
+        limit 1
+    )
+    union all
+    select n.queue, n.id, n.task, n.priority, n.run_at
+    from fronts f
+    cross join lateral (
+        select j.queue, j.id, j.task, j.priority, j.run_at
+        from jobrunner.jobs j
+        where j.state = 'ready'
+            and j.queue > f.queue
+        order by j.queue, j.priority desc, j.seq
+        limit 1
+    ) n
+)
+select f.queue, f.id, f.task, f.priority, f.run_at, greatest(now() - f.run_at, interval '0') as wait, q.paused_at
+from fronts f
+left join jobrunner.queues q on q.name = f.queue;
+
+-- The next 100 jobs of each queue in the order in which they will be claimed, and what keeps each from it: queue_paused,
+-- subscription_paused, no_runner (none is alive), queue_unread (none of the live ones reads the queue), task_unknown (none of those
+-- knows the task), slots_busy, or null: a runner is about to take it (slots that a queue or task has of its own in a process are not seen
+-- here). Reads 100 rows a queue.
+create view jobrunner.v_ready_next as
+select
+    f.queue, n.place, n.id, n.task, n.version, n.priority, n.run_at, greatest(now() - n.run_at, interval '0') as wait, n.key,
+    case
+        when f.paused_at is not null then 'queue_paused'
+        when s.paused_at is not null then 'subscription_paused'
+        when r.alive = 0 then 'no_runner'
+        when r.here = 0 then 'queue_unread'
+        when r.able = 0 then 'task_unknown'
+        when r.free = 0 then 'slots_busy'
+    end as blocked_by
+from jobrunner.v_front f
+cross join lateral (
+    select
+        j.id, j.task, j.version, j.priority, j.run_at, j.key,
+        row_number() over (order by j.priority desc, j.seq) as place
+    from jobrunner.jobs j
+    where j.state = 'ready'
+        and j.queue = f.queue
+    order by j.priority desc, j.seq
+    limit 100
+) n
+left join jobrunner.subscriptions s on s.name = n.task
+cross join lateral (
+    select
+        count(*) as alive,
+        count(*) filter (where x.reads) as here,
+        count(*) filter (where x.reads and x.knows) as able,
+        count(*) filter (where x.reads and x.knows and x.busy < x.slots) as free
+    from (
+        select
+            v.busy,
+            v.slots,
+            v.queues is null or f.queue = any (v.queues) as reads,
+            exists (
+                select
+                from jobrunner.runner_tasks t
+                where t.task = n.task
+                    and t.runner_id = v.runner
+                    and t.version >= n.version
+            ) as knows
+        from jobrunner.v_runner v
+        where v.state = 'alive'
+    ) x
+) r;
+
+-- What runs, where, for how long, and for how long its runner still counts as alive without another heartbeat (negative: any live
+-- runner gives the job back). A job's lease is its runner's.
+create view jobrunner.v_running as
+select
+    j.id, j.queue, j.task, j.key, j.attempt, j.started_at, now() - j.started_at as runtime, r.ttl - r.beat_age as lease_left,
+    j.runner_id as runner, r.host, r.pid, coalesce(r.state, 'gone') as runner_state, c.requested_at as cancel_requested_at
+from jobrunner.jobs j
+left join jobrunner.v_runner r on r.runner = j.runner_id
+left join jobrunner.cancel_requests c on c.job_id = j.id
+where j.state = 'running';
+
+-- Jobs that will be mended by a live runner, or should have been: runner_silent (its runner has not beaten), runner_gone (it was lost or
+-- stopped, or its row is gone), not_promoted (a minute overdue and still scheduled), not_seated (has waited a minute for its place in the
+-- line of its key), key_unheld (first in the line of a key that nobody holds). Any row that stays for a minute means that no runner is
+-- alive. Reads what runs, what is overdue, and the lines of keys.
+create view jobrunner.v_stuck as
+select
+    j.id, j.queue, j.task, j.key,
+    case when r.state = 'silent' then 'runner_silent' else 'runner_gone' end as reason,
+    now() - r.beat_age as since,
+    j.runner_id as runner, r.host, r.pid
+from jobrunner.jobs j
+left join jobrunner.v_runner r on r.runner = j.runner_id
+where j.state = 'running'
+    and r.state is distinct from 'alive'
+union all
+select j.id, j.queue, j.task, j.key, 'not_promoted', j.run_at, null, null, null
+from jobrunner.jobs j
+where j.state = 'scheduled'
+    and j.run_at < now() - interval '1 minute'
+union all
+select j.id, j.queue, j.task, j.key, 'not_seated', j.created_at, null, null, null
+from jobrunner.jobs j
+where j.blocked_on = 'arrival'
+    and greatest(j.created_at, j.run_at) < now() - interval '1 minute'
+union all
+select j.id, j.queue, j.task, j.key, 'key_unheld', j.created_at, null, null, null
+from (
+    select w.key, min(w.key_pos) as key_pos
+    from jobrunner.jobs w
+    where w.blocked_on = 'key'
+    group by w.key
+) k
+join jobrunner.jobs j on j.key = k.key and j.key_pos = k.key_pos and j.blocked_on = 'key'
+where not exists (select from jobrunner.jobs h where h.key = k.key and h.holds_key);
+
+-- What failed and is tried again, with its last error in one line. Ask with `order by run_at limit 50`: that is read by an index.
+create view jobrunner.v_retrying as
+select
+    j.id, j.queue, j.task, j.key, j.attempt, j.failures, j.max_attempts, j.run_at, j.run_at - now() as due_in,
+    substring(j.error from '^([A-Za-z_][A-Za-z0-9_.]*): ') as error_type,
+    j.error
+from jobrunner.jobs j
+where j.state = 'scheduled'
+    and j.failures > 0;
+
+-- What is dead. error_type and error_pattern are read from the error: numbers, ids and quoted parts in it count as one. fingerprint
+-- names the fault: the same task, type and pattern. Ask with `order by died_at desc limit 50`: that is read by an index.
+create view jobrunner.v_dead as
+select
+    j.id, j.queue, j.task, j.version, j.key, j.holds_key, l.subject, j.finished_at as died_at, j.attempt, j.failures, j.crashes,
+    j.max_attempts, j.reason, e.error_type, j.error, e.error_pattern,
+    left(encode(sha256(convert_to(concat_ws(E'\n', j.task, e.error_type, e.error_pattern), 'UTF8')), 'hex'), 12) as fingerprint,
+    j.priority, j.run_at, j.created_at, j.started_at, p.total, p.processed, p.failed, p.message, p.started_at as progress_since,
+    p.updated_at as progress_at
+from jobrunner.jobs j
+left join jobrunner.job_links l on l.job_id = j.id
+left join jobrunner.job_progress p on p.job_id = j.id
+cross join lateral (
+    select
+        substring(j.error from '^([A-Za-z_][A-Za-z0-9_.]*): ') as error_type,
+        regexp_replace(
+            regexp_replace(left(coalesce(j.error, j.reason, ''), 300), '''[^'']*''|"[^"]*"|`[^`]*`', '…', 'g'),
+            '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0x[0-9a-fA-F]+|[0-9]+', 'N', 'g'
+        ) as error_pattern
+) e
+where j.state = 'dead'
+    and j.finished_at is not null;
+
+-- The dead by the fault that they died of; sample_id is the latest of them. Reads all that is dead.
+create view jobrunner.v_dead_group as
+select
+    min(d.fingerprint) as fingerprint, d.task, d.error_type, d.error_pattern as error, count(*) as n, min(d.died_at) as first_at,
+    max(d.died_at) as last_at,
+    (array_agg(d.id order by d.died_at desc, d.id desc))[1] as sample_id
+from jobrunner.v_dead d
+group by d.task, d.error_type, d.error_pattern;
+
+-- The load that comes within a day: by the minute for the next hour, then by the hour. retrying: those among them that failed before.
+-- What is overdue is in the first bucket of its minute. Reads what is due within the day, by an index.
+create view jobrunner.v_scheduled as
+select b.bucket_start, j.queue, j.task, count(*) as n, count(*) filter (where j.failures > 0) as retrying
+from jobrunner.jobs j
+cross join lateral (
+    select date_trunc(case when j.run_at < now() + interval '1 hour' then 'minute' else 'hour' end, j.run_at) as bucket_start
+) b
+where j.state = 'scheduled'
+    and j.run_at < now() + interval '1 day'
+group by b.bucket_start, j.queue, j.task;
+
+-- Lines of keys: how many wait, and behind which job. A holder that is dead keeps its key until a person requeues or discards it where
+-- its subscription says so (v_key_blocked). Reads the jobs that wait for their turn, from an index alone.
+create view jobrunner.v_key_waiting as
+select
+    w.key, w.waiting, now() - n.created_at as oldest_age, h.id as holder, h.task as holder_task, h.state as holder_state,
+    now() - coalesce(h.finished_at, case when h.state = 'running' then h.started_at end, h.run_at) as holder_age
+from (
+    select j.key, count(*) as waiting, min(j.key_pos) as key_pos
+    from jobrunner.jobs j
+    where j.blocked_on = 'key'
+    group by j.key
+) w
+left join jobrunner.jobs n on n.key = w.key and n.key_pos = w.key_pos and n.blocked_on = 'key'
+left join lateral (
+    select x.id, x.task, x.state, x.run_at, x.started_at, x.finished_at
+    from jobrunner.jobs x
+    where x.key = w.key
+        and x.holds_key
+    order by x.key_pos desc
+    limit 1
+) h on true;
+
+-- Tasks and versions that jobs wait for and no live runner knows: of the parked jobs, and of the first 1000 ready ones of each
+-- queue that a live runner reads and that is not paused. ready counts those among them that nobody has parked yet.
+create view jobrunner.v_task_unknown as
+with alive as materialized (
+    select r.runner, r.queues
+    from jobrunner.v_runner r
+    where r.state = 'alive'
+),
+front as materialized (
+    select q.queue, f.task, f.version, count(*) as jobs, min(f.created_at) as since
+    from jobrunner.v_front q
+    cross join lateral (
+        select j.task, j.version, j.created_at
+        from jobrunner.jobs j
+        where j.queue = q.queue
+            and j.state = 'ready'
+        order by j.priority desc, j.seq
+        limit 1000
+    ) f
+    where exists (select from alive a where a.queues is null or q.queue = any (a.queues))
+        and q.paused_at is null
+    group by q.queue, f.task, f.version
+),
+waiting as (
+    select j.queue, j.task, j.version, count(*) as jobs, 0 as ready, min(j.created_at) as since
+    from jobrunner.jobs j
+    where j.blocked_on = 'task'
+        and not exists (select from jobrunner.subscriptions s where s.name = j.task and s.paused_at is not null)   -- put aside, not unknown
+    group by j.queue, j.task, j.version
+    union all
+    select f.queue, f.task, f.version, f.jobs, f.jobs, f.since
+    from front f
+    where not exists (
+        select
+        from alive a
+        join jobrunner.runner_tasks t on t.runner_id = a.runner
+        where t.task = f.task
+            and t.version >= f.version
+    )
+)
+select
+    w.queue, w.task, w.version, sum(w.jobs)::bigint as jobs, sum(w.ready)::bigint as ready, now() - min(w.since) as oldest_age,
+    (select t.seen_at from jobrunner.tasks t where t.name = w.task) as last_known
+from waiting w
+group by w.queue, w.task, w.version;
+
+-- The starts that ended within two hours, by minute, queue, task and outcome (succeeded, cancelled, failed, timeout, crashed, snoozed, …),
+-- with how long they had been due and how long they ran. Reads two hours of history and of attempts.
+create view jobrunner.v_throughput as
+select
+    date_trunc('minute', x.ended_at) as minute, x.queue, x.task, x.outcome, count(*) as n,
+    round(extract(epoch from avg(greatest(x.started_at - x.run_at, interval '0')))::numeric, 3) as avg_wait_s,
+    round(extract(epoch from avg(x.ended_at - x.started_at))::numeric, 3) as avg_run_s
+from (
+    select f.finished_at as ended_at, f.queue, f.task, f.state as outcome, f.run_at, f.started_at
+    from jobrunner.finished_jobs f
+    where f.finished_at > now() - interval '2 hours'
+    union all
+    select a.ended_at, coalesce(j.queue, h.queue), coalesce(j.task, h.task), a.outcome, null, a.started_at
+    from jobrunner.attempts a
+    left join jobrunner.jobs j on j.id = a.job_id
+    left join lateral (
+        select f.queue, f.task
+        from jobrunner.finished_jobs f
+        where j.id is null
+            and f.id = a.job_id
+        limit 1
+    ) h on true
+    where a.ended_at > now() - interval '2 hours'
+        and a.outcome <> 'cancelled'             -- its row of history counts
+) x
+group by 1, 2, 3, 4;
+
+-- Tasks: when a runner last registered each, how many live ones know it, and how its starts of the last hour went. Times are seconds of
+-- those that succeeded. Reads an hour of history and of attempts, also for one task.
+create view jobrunner.v_task as
+with went as materialized (
+    select
+        x.task,
+        count(*) as n,
+        count(*) filter (where x.failed) as failed,
+        percentile_cont(0.5) within group (order by x.ran) filter (where not x.failed) as p50,
+        percentile_cont(0.95) within group (order by x.ran) filter (where not x.failed) as p95
+    from (
+        select f.task, false as failed, extract(epoch from f.finished_at - f.started_at)::double precision as ran
+        from jobrunner.finished_jobs f
+        where f.finished_at > now() - interval '1 hour'
+            and f.state = 'succeeded'
+        union all
+        select coalesce(j.task, h.task), true, null
+        from jobrunner.attempts a
+        left join jobrunner.jobs j on j.id = a.job_id
+        left join lateral (
+            select f.task
+            from jobrunner.finished_jobs f
+            where j.id is null
+                and f.id = a.job_id
+            limit 1
+        ) h on true
+        where a.ended_at > now() - interval '1 hour'
+            and a.outcome in ('failed', 'timeout', 'crashed', 'rejected', 'invalid_payload')
+    ) x
+    group by x.task
+)
+select
+    coalesce(t.name, w.task) as task, t.version, t.queue, t.max_attempts, t.seen_at as last_known,
+    (
+        select count(*)
+        from jobrunner.runner_tasks k
+        join jobrunner.v_runner r on r.runner = k.runner_id
+        where k.task = t.name
+            and r.state = 'alive'
+    ) as runners,
+    coalesce(w.n, 0) as n_1h,
+    coalesce(w.failed, 0) as failed_1h,
+    round(w.failed::numeric / w.n, 3) as fail_ratio_1h,
+    round(w.p50::numeric, 3) as p50_s,
+    round(w.p95::numeric, 3) as p95_s
+from jobrunner.tasks t
+full join went w on w.task = t.name;
+
+-- What people changed. Ask with `order by at desc limit 50`: that is read by an index.
+create view jobrunner.v_audit as
+select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail
+from jobrunner.audit a;
+
+-- Every table with its live and dead rows (as the server counts them), its size, when autovacuum was there last, and the days of the
+-- partitioned ones: the oldest, and how many lie ahead. Reads the catalogue and the sizes of files only.
+create view jobrunner.v_table_health as
+select
+    c.relname::text as table_name, s.live, s.dead, round(100.0 * s.dead / nullif(s.live + s.dead, 0), 1) as dead_pct, s.last_autovacuum,
+    pg_size_pretty(s.bytes) as size, s.bytes::bigint as bytes, s.oldest_partition,
+    case when c.relkind = 'p' then s.partitions_ahead end as partitions_ahead
+from pg_class c
+cross join lateral (
+    select
+        sum(pg_stat_get_live_tuples(p.oid))::bigint as live,
+        sum(pg_stat_get_dead_tuples(p.oid))::bigint as dead,
+        max(pg_stat_get_last_autovacuum_time(p.oid)) as last_autovacuum,
+        sum(pg_total_relation_size(p.oid)) as bytes,
+        min(to_date(p.day, 'YYYYMMDD')) as oldest_partition,
+        count(*) filter (where p.day > to_char(now() at time zone 'utc', 'YYYYMMDD')) as partitions_ahead
+    from (
+        select c.oid, null as day
+        union all
+        select i.inhrelid, substring(k.relname from '_p([0-9]{8})$')
+        from pg_inherits i
+        join pg_class k on k.oid = i.inhrelid
+        where i.inhparent = c.oid
+    ) p
+) s
+where c.relnamespace = 'jobrunner'::regnamespace
+    and c.relkind in ('r', 'p')
+    and not c.relispartition;
+
+-- Who holds an old snapshot, so that dead rows stay and every table of this database grows: old_xact, idle_in_tx, prepared, slot. A
+-- role without pg_read_all_stats sees its own sessions only.
+create view jobrunner.v_blocker as
+select
+    a.pid,
+    case when a.state like 'idle in transaction%' then 'idle_in_tx' else 'old_xact' end as kind,
+    null::text as name, now() - a.xact_start as age, age(coalesce(a.backend_xmin, a.backend_xid)) as xmin_age, a.usename::text as role,
+    a.application_name as application, a.query_start, left(a.query, 80) as query_head
+from pg_stat_activity a
+where a.datname = current_database()
+    and a.pid <> pg_backend_pid()
+    and a.backend_type = 'client backend'
+    and (a.backend_xmin is not null or a.backend_xid is not null)
+union all
+select null, 'prepared', p.gid, now() - p.prepared, age(p.transaction), p.owner::text, null, p.prepared, null
+from pg_prepared_xacts p
+where p.database = current_database()
+union all
+select s.active_pid, 'slot', s.slot_name::text, null, age(s.xmin), null, s.plugin::text, null, null
+from pg_replication_slots s
+where s.xmin is not null;
+
+-- What a person should look at, the worst first, with what shows more or mends it in psql. The codes and messages are those of
+-- `jobrunner status`. Reads all of jobs, twice where there are subscriptions.
+create view jobrunner.v_attention as
+with queues as materialized (
+    select q.*, q.ready + q.scheduled + q.retrying + q.blocked as waiting
+    from jobrunner.v_queue q
+),
+runners as materialized (
+    select r.state, r.listening, r.beat_age, r.host || ':' || r.pid as place
+    from jobrunner.v_runner r
+    where r.state in ('alive', 'silent')
+),
+unknown as materialized (
+    select u.* from jobrunner.v_task_unknown u
+),
+subs as materialized (
+    select
+        s.*,
+        s.ready > 0 or (s.lag_events > 0 and (s.mode = 'stream' or s.state = 'catching_up')) as moves
+    from jobrunner.v_subscription s
+),
+found as (
+    select 'no_runner' as code, 'error' as severity, '' as subject, sum(q.waiting) as n, 'job' as unit, null::interval as age,
+        '{n} and no runner is alive' as message, 'start one: jobrunner run APP' as hint
+    from queues q
+    where not exists (select from runners r where r.state = 'alive')
+    having sum(q.waiting) > 0
+    union all
+    select 'runner_silent', 'warning', r.place, null, null, r.beat_age, format('runner %s has not beaten for {age}', r.place),
+        'select * from jobrunner.v_stuck'
+    from runners r
+    where r.state = 'silent'
+    union all
+    select 'listener_down', 'notice', r.place, null, null, null, format('runner %s hears no notifications and only polls', r.place),
+        'set JOBRUNNER_LISTEN_DSN when a pooler is in between'
+    from runners r
+    where r.state = 'alive'
+        and not r.listening
+    union all
+    select 'queue_paused', 'notice', q.queue, q.waiting, 'job', null, format('queue %s is paused by %s, {n}', q.queue, q.paused_by),
+        format('select jobrunner.op_resume(%L)', q.queue)
+    from queues q
+    where q.paused_at is not null
+        and q.waiting > 0
+    union all
+    select 'queue_unread', 'error', q.queue, q.waiting, 'job', null, format('{n} in queue %s, which no live runner reads', q.queue),
+        format('start one: jobrunner run APP --queue %s', q.queue)
+    from queues q
+    where q.paused_at is null
+        and q.waiting > 0
+        and q.runners = 0
+        and exists (select from runners r where r.state = 'alive')
+    union all
+    select 'queue_lagging', 'warning', q.queue, null, null, q.oldest_ready_age,
+        format('queue %s lags: its oldest ready job has been due for {age}', q.queue)
+            || coalesce('; task ' || u.task || ': no live runner knows it', ''),
+        case
+            when u.task is null then format('select * from jobrunner.v_ready_next where queue = %L order by place', q.queue)
+            else 'start a runner with the code that has it'
+        end
+    from queues q
+    left join lateral (
+        select x.task
+        from unknown x
+        where x.queue = q.queue
+            and x.ready > 0
+        order by x.jobs desc, x.task, x.version
+        limit 1
+    ) u on true
+    where q.paused_at is null
+        and q.runners > 0
+        and q.oldest_ready_age > interval '1 minute'
+    union all
+    select 'task_unknown', 'warning', u.task, u.jobs, 'job', null,
+        format('{n} in queue %s for task %s (version %s), which no live runner knows', u.queue, u.task, u.version),
+        'start a runner with the code that has it'
+    from unknown u
+    union all
+    select 'jobs_died', 'warning', '', count(*), null, null,
+        format('%s job%s died within the last hour', to_char(count(*), 'FM999,999,999,990'), case when count(*) <> 1 then 's' end),
+        'select * from jobrunner.v_dead_group order by last_at desc'
+    from jobrunner.jobs j
+    where j.state = 'dead'
+        and j.finished_at > now() - interval '1 hour'
+    having count(*) > 0
+    union all
+    select 'partitions_short', 'warning', h.table_name, null, null, null,
+        format('history has partitions for %s day%s ahead only', h.partitions_ahead, case when h.partitions_ahead <> 1 then 's' end),
+        'select jobrunner.make_partitions(now(), 7)'
+    from jobrunner.v_table_health h
+    where h.table_name = 'finished_jobs'
+        and h.partitions_ahead < 2
+    union all
+    select 'old_transaction', 'warning', '', null, null, max(b.age),
+        'a transaction has been open for {age}: no table can be cleaned up behind it',
+        'select * from jobrunner.v_blocker order by age desc nulls last'
+    from jobrunner.v_blocker b
+    where b.kind in ('old_xact', 'idle_in_tx')
+    having max(b.age) > interval '15 minutes'
+    union all
+    select 'outbox_stalled', 'error', '', o.pending, 'event', o.oldest_age,
+        '{n} in the outbox, the oldest for {age}, and no runner moves them',
+        case
+            when exists (select from runners r where r.state = 'alive') then 'select * from jobrunner.v_outbox'
+            else 'start one: jobrunner run APP'
+        end
+    from jobrunner.v_outbox o
+    where o.oldest_age > interval '30 seconds'
+    union all
+    select 'subscription_paused', case when s.paused_by = 'on_dead' then 'error' else 'notice' end, s.name, s.lag_events, 'event', null,
+        format('subscription %s is paused %s, {n}', s.name, case when s.paused_by = 'on_dead' then 'by itself' else 'by ' || s.paused_by end)
+            || coalesce(': ' || nullif(s.pause_reason, ''), ''),
+        case
+            when s.paused_by = 'on_dead' then format('select * from jobrunner.v_dead where task = %L', s.name)
+            else format('select jobrunner.op_resume_subscription(%L)', s.name)
+        end
+    from subs s
+    where s.paused_at is not null
+    union all
+    select 'subscription_blocked', 'warning', s.name, null, null, null,
+        format('%s key%s of subscription %s cannot go on behind a dead delivery', to_char(s.blocked_keys, 'FM999,999,999,990'),
+            case when s.blocked_keys <> 1 then 's' end, s.name),
+        format('select * from jobrunner.v_key_blocked where subscription = %L', s.name)
+    from subs s
+    where s.paused_at is null
+        and s.blocked_keys > 0
+    union all
+    select 'subscription_lagging', 'warning', s.name, s.lag_events, 'event', s.lag,
+        format('subscription %s lags: {n}, the oldest for {age}', s.name),
+        format('select * from jobrunner.v_delivery_open where subscription = %L order by job_id limit 20', s.name)
+    from subs s
+    where s.paused_at is null
+        and s.blocked_keys = 0
+        and s.moves
+        and s.lag > interval '1 minute'
+        and s.state <> 'catching_up'
+    union all
+    select 'saga_attention', case when g.status = 'stuck' then 'warning' else 'error' end, g.name, null, null, null,
+        format('%s saga%s of %s %s', to_char(count(*), 'FM999,999,999,990'), case when count(*) <> 1 then 's' end, g.name, case
+            when g.status = 'stuck' then 'cannot go on: a timeout is overdue, or a delivery or timeout is dead'
+            else 'cannot be undone: a compensation is dead'
+        end),
+        format('select * from jobrunner.v_saga where name = %L and status = %L', g.name, g.status)
+    from jobrunner.v_saga g
+    where g.finished_at is null
+        and g.status in ('stuck', 'needs_attention')
+    group by g.name, g.status
+)
+select
+    f.code, f.severity, f.subject,
+    replace(
+        replace(f.message, '{n}', coalesce(
+            format('%s %s%s', to_char(f.n, 'FM999,999,999,999,990'), f.unit, case when f.n = 1 then ' waits' else 's wait' end), ''
+        )),
+        '{age}', coalesce(ltrim(regexp_replace(a.spelled, '(^| )0[dhms]', '', 'g')), '')
+    ) as message,
+    f.hint
+from found f
+cross join lateral (
+    select format(                               -- 1d 2h 3m 4s, without the zeros
+        '%sd %sh %sm %ss', s.n / 86400, s.n % 86400 / 3600, s.n % 3600 / 60, s.n % 60
+    ) as spelled
+    from (select trunc(extract(epoch from f.age))::bigint as n) s
+) a
+order by array_position(array['error', 'warning', 'notice'], f.severity), f.code, f.subject;

@@ -16,7 +16,7 @@ select
     ev.position, ev.event_id, ev.type, ev.key, ev.recorded_at, j.id as job_id, j.task as subscription, j.state, j.blocked_on, j.attempt,
     j.started_at - j.created_at as waited, j.finished_at - j.started_at as ran, left(j.error, 120) as error
 from ev
-left join jobrunner.job_links l on l.correlation_id = ev.correlation_id and l.cause_event = ev.event_id
+left join jobrunner.v_job_link l on l.correlation_id = ev.correlation_id and l.cause_event = ev.event_id
 left join jobrunner.v_job j on j.id = l.job_id
 where j.id is null
     or j.cause_job_id is null                    -- the deliveries, and not what their handlers enqueued

@@ -1,8 +1,7 @@
 -- Which runners fell silent or were lost within a day, and do they still hold jobs? (Any live runner gives those back.)
 select
-    r.id, r.app, r.host, r.pid, r.version, r.beat_at as last_beat, now() - r.beat_at as silent_for, r.lost_at,
-    (select count(*) from jobrunner.jobs j where j.state = 'running' and j.runner_id = r.id) as still_holds
-from jobrunner.runners r
-where r.ended = 'lost'
-    or (r.ended is null and r.beat_at < now() - r.ttl)
-order by r.beat_at desc;
+    r.runner, r.app, r.host, r.pid, r.version, r.state, date_trunc('second', r.beat_age) as silent_for,
+    (select count(*) from jobrunner.v_running j where j.runner = r.runner) as still_holds
+from jobrunner.v_runner r
+where r.state in ('silent', 'lost')
+order by r.beat_age;

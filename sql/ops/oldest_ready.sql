@@ -2,7 +2,7 @@
 select o.id, o.queue, o.task, o.priority, now() - o.run_at as waited, jobrunner.why(o.id) as why
 from (
     select j.id, j.queue, j.task, j.priority, j.run_at
-    from jobrunner.jobs j
+    from jobrunner.v_job j
     where j.state = 'ready'
     order by j.run_at, j.id
     limit 20

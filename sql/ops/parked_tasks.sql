@@ -1,7 +1,4 @@
 -- Which tasks do jobs wait for that no live runner knows? Start a runner with the code that has them.
-select j.task, j.version, count(*) as jobs, now() - min(j.created_at) as oldest, t.seen_at as last_known
-from jobrunner.jobs j
-left join jobrunner.tasks t on t.name = j.task
-where j.blocked_on = 'task'
-group by j.task, j.version, t.seen_at
-order by jobs desc;
+select u.queue, u.task, u.version, u.jobs, date_trunc('second', u.oldest_age) as oldest, u.last_known
+from jobrunner.v_task_unknown u
+order by u.jobs desc, u.queue, u.task;

@@ -1,19 +1,8 @@
--- Which keys have jobs in line, how many, and behind which job?
+-- Which keys have jobs in line, how many, and behind which job? A dead holder: select jobrunner.op_requeue(array[HOLDER]), or op_discard;
+-- one that runs for too long: select * from jobrunner.op_cancel(array[HOLDER]).
 select
-    w.key,
-    w.waiting,
-    now() - w.since as oldest,
-    h.id as holder,
-    h.state as holder_state,
-    h.task as holder_task,
-    now() - h.started_at as holder_runs_for
-from (
-    select j.key, count(*) as waiting, min(j.created_at) as since
-    from jobrunner.jobs j
-    where j.blocked_on = 'key'
-    group by j.key
-    order by waiting desc
-    limit 30
-) w
-left join jobrunner.jobs h on h.key = w.key and h.holds_key
-order by w.waiting desc, w.key;
+    k.key, k.waiting, date_trunc('second', k.oldest_age) as oldest, k.holder, k.holder_task, k.holder_state,
+    date_trunc('second', k.holder_age) as holder_for
+from jobrunner.v_key_waiting k
+order by k.waiting desc, k.key
+limit 30;

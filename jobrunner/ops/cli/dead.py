@@ -1,4 +1,4 @@
-"""`jobrunner dead`: list, requeue, discard."""
+"""`jobrunner dead`: list, groups, requeue, discard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobrunner.ops import shapes
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.asking import confirm
 from jobrunner.ops.cli.jobs import Reason
-from jobrunner.ops.cli.jobviews import dead_table
+from jobrunner.ops.cli.jobviews import dead_group_table, dead_table
 from jobrunner.ops.cli.session import Connection, Session, actor, command
 from jobrunner.policy.durations import duration
 from jobrunner.store import operations, overview
@@ -65,6 +65,20 @@ def list_dead(
     session.show(lambda: [shapes.job_shape(job, now) for job in jobs], lambda: dead_table(jobs, now))
     if len(jobs) == limit and not session.json:
         session.say(f"that is {limit}; there may be more: --limit")
+
+
+@command(app, "groups")
+def list_dead_groups(
+    session: Session,
+    queue: Queue = None,
+    task: Task = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 50,
+) -> None:
+    """List the faults that dead jobs have in common: the same task and error, whatever the numbers and quoted parts in it."""
+    with session.connect() as conn:
+        now = overview.clock(conn)
+        groups = overview.list_dead_groups(conn, queue=queue, task=task, limit=limit)
+    session.show(lambda: [shapes.dead_group_shape(group) for group in groups], lambda: dead_group_table(groups, now))
 
 
 @command(app, "requeue")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
+from psycopg.errors import InsufficientPrivilege
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
@@ -19,13 +20,16 @@ from jobrunner.ops.cli.jobviews import detail, job_table, note
 from jobrunner.ops.cli.session import Connection, Session, actor, command
 from jobrunner.policy.durations import duration
 from jobrunner.store import operations, overview
-from jobrunner.store.rows import AttemptRow, JobDetail, JobFilter
+from jobrunner.store.rows import AttemptRow, JobDetail, JobFilter, JobPayload
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs, retry and cancel them.")
 
 State = Literal["scheduled", "ready", "blocked", "running", "succeeded", "dead", "cancelled"]
 Ids = Annotated[list[int], typer.Argument(metavar="ID", min=1)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for the audit.")]
+
+Look: TypeAlias = tuple[JobDetail, list[AttemptRow], datetime, JobPayload | None]
+"""One job, its starts that did not succeed, the time, and its payload where this role may read it."""
 
 OVER = ("succeeded", "cancelled", "dead")
 _REFRESH = 0.3  # seconds, a little longer than a runner keeps progress to itself
@@ -72,12 +76,12 @@ def show_job(
 ) -> None:
     """Show everything about one job, and why it is not running."""
     with session.connect() as conn:
-        job, attempts, now = _look(conn, job_id)
+        look = _look(conn, job_id)
         if watch:
-            job, attempts, now = _watch(session, conn, job, full=full)
+            look = _watch(session, conn, look[0], full=full)
             if not session.json and output.console().is_terminal:
                 return  # the last picture of the watch is on the screen
-    session.show(lambda: shapes.detail_shape(job, attempts, now), lambda: detail(job, attempts, now, full=full))
+    session.show(lambda: shapes.detail_shape(*look), lambda: detail(*look, full=full))
 
 
 @command(app, "retry")
@@ -141,32 +145,37 @@ def _refuse(found: dict[int, str], allowed: set[str], verb: str) -> None:
             raise Conflict(f"{verb} job {one}", f"it is {state}{remedy}")
 
 
-def _look(conn: Connection, job_id: int) -> tuple[JobDetail, list[AttemptRow], datetime]:
+def _look(conn: Connection, job_id: int) -> Look:
     job = overview.find_job(conn, job_id)
     if job is None:
         raise NotFound("job", job_id)
-    return job, overview.list_attempts(conn, job_id), overview.clock(conn)
+    return job, overview.list_attempts(conn, job_id), overview.clock(conn), _payload(conn, job_id)
 
 
-def _watch(
-    session: Session, conn: Connection, job: JobDetail, *, full: bool
-) -> tuple[JobDetail, list[AttemptRow], datetime]:
+def _payload(conn: Connection, job_id: int) -> JobPayload | None:
+    try:
+        return overview.find_payload(conn, job_id)
+    except InsufficientPrivilege:
+        return None
+
+
+def _watch(session: Session, conn: Connection, job: JobDetail, *, full: bool) -> Look:
     """Looks again until the job is over; on a terminal the picture is redrawn, elsewhere each change is one line of talk."""
     screen = output.console()
     live = Live(console=screen, auto_refresh=False) if screen.is_terminal and not session.json else None
     said, last_look = "", False
     with live or output.nothing():
         while True:
-            job, attempts, now = _look(conn, job.id)
+            job, _, now, _ = look = _look(conn, job.id)
             if live:
-                live.update(detail(job, attempts, now, full=full), refresh=True)
+                live.update(detail(*look, full=full), refresh=True)
             elif job.state not in OVER and said != (
                 line := f"job {job.id} {job.state} {note(job, now).plain}".rstrip()
             ):
                 session.say(line)
                 said = line
             if job.state in OVER and (last_look or job.progress_at is None):
-                return job, attempts, now
+                return look
             last_look = job.state in OVER  # the last numbers of its progress come a moment after its end
             time.sleep(_REFRESH)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from jobrunner.ops import shapes
 from jobrunner.ops.cli import output
-from jobrunner.store.rows import AttemptRow, JobDetail, JobRow
+from jobrunner.store.rows import AttemptRow, DeadGroup, JobDetail, JobPayload, JobRow
 
 _MODULES = re.compile(r"^(?:\w+\.)+(?=\w+(?::|$))")
 _CUT = 2000  # characters of arguments, headers and results, without --full
@@ -58,6 +58,27 @@ def dead_table(jobs: Sequence[JobRow], now: datetime) -> RenderableType:
     )  # fmt: skip
 
 
+def dead_group_table(groups: Sequence[DeadGroup], now: datetime) -> RenderableType:
+    """Faults as a table, one a line."""
+    return output.table(
+        ">jobs", "task", ">first died", ">last died", ">sample", "fingerprint", "error",
+        rows=(
+            (
+                output.count(group.n),
+                group.task,
+                f"{output.rough(now - group.first_at)} ago",
+                f"{output.rough(now - group.last_at)} ago",
+                str(group.sample_id),
+                group.fingerprint,
+                Text(_short(group.error), style="red"),
+            )
+            for group in groups
+        ),
+        flexible="error",
+        empty="no dead jobs",
+    )  # fmt: skip
+
+
 def note(job: JobRow, now: datetime) -> Text:
     """The most telling thing about a job in a list."""
     progress = job.progress(now)
@@ -79,7 +100,9 @@ def _short(error: str) -> str:
     return " ".join(_MODULES.sub("", error, count=1).split())
 
 
-def detail(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, *, full: bool) -> RenderableType:
+def detail(
+    job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, payload: JobPayload | None, *, full: bool
+) -> RenderableType:
     """One job with everything that belongs to it; long texts are cut unless *full*."""
     progress = job.progress(now)
     took = job.finished_at - job.started_at if job.finished_at and job.started_at else None
@@ -111,15 +134,23 @@ def detail(job: JobDetail, attempts: Sequence[AttemptRow], now: datetime, *, ful
                 ("caused by", None if job.cause_job_id is None else f"job {job.cause_job_id}"),
                 ("reason", job.reason),
                 ("error", None if job.error is None else Text(job.error, style="red")),
-                ("args", _cut(shapes.to_json(job.args, short=True), full=full)),
-                ("headers", _cut(shapes.to_json(job.headers, short=True), full=full) if job.headers else None),
-                ("result", None if job.result is None else _cut(shapes.to_json(job.result, short=True), full=full)),
+                *_payload(payload, full=full),
             ]
         ),
     ]
     for attempt in attempts:
         parts += _attempt(attempt, now, full=full)
     return Group(*parts)
+
+
+def _payload(payload: JobPayload | None, *, full: bool) -> list[tuple[str, str | None]]:
+    if payload is None:
+        return [("args", "not for this role: it may not read jobrunner.jobs")]
+    return [
+        ("args", _cut(shapes.to_json(payload.args, short=True), full=full)),
+        ("headers", _cut(shapes.to_json(payload.headers, short=True), full=full) if payload.headers else None),
+        ("result", None if payload.result is None else _cut(shapes.to_json(payload.result, short=True), full=full)),
+    ]
 
 
 def _runner(job: JobDetail) -> str | None:
