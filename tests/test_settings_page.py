@@ -60,7 +60,7 @@ def test_every_variable_of_the_environment_is_there() -> None:
 
 
 def test_every_setting_in_the_database_is_there(tx: Connection) -> None:
-    stored = dict(tx.execute("select name, value #>> '{}' from jobrunner.settings").fetchall())
+    stored: dict[str, str] = dict(tx.execute("select name, value #>> '{}' from jobrunner.settings").fetchall())
     told = {
         one: default for names, default in table("## In the database").items() for one in re.findall(r"`(\w+)`", names)
     }

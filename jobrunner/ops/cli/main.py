@@ -22,6 +22,7 @@ from jobrunner.ops.cli import (
     asyncapi,
     dead,
     demo,
+    doctor,
     enqueue,
     events,
     jobs,
@@ -47,7 +48,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 conflict, 6 database unavailable, 7 refused, "
     "130 Ctrl-C, 143 SIGTERM.",
 )
-for part in (run, enqueue, publish, status, queues, trace, sql, demo, asyncapi):
+for part in (run, enqueue, publish, status, doctor, queues, trace, sql, demo, asyncapi):
     app.registered_commands += part.top.registered_commands
 for name, group in (
     ("jobs", jobs.app),

@@ -12,17 +12,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobrunner.errors import JobrunnerError, SchemaMismatch, Unhealthy
-from jobrunner.ops import attention, event_shapes, shapes
+from jobrunner.ops import attention, shapes
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.queues import queue_table
 from jobrunner.ops.cli.session import Connection, Session, command
+from jobrunner.ops.look import MINUTES, look
 from jobrunner.policy.durations import duration
-from jobrunner.store import event_overview, overview
+from jobrunner.store import overview
 
 top = typer.Typer()
-
-MINUTES = 5
-"""How far back `finished` looks."""
 
 
 @command(top, "status")
@@ -32,20 +30,12 @@ def show_status(session: Session) -> None:
     Reads the whole table of jobs: for people; a probe asks `health`.
     """
     with session.connect() as conn:
-        queues, runners = overview.list_queues(conn), overview.list_runners(conn)
-        recent, unknown, now = (
-            overview.recent(conn, minutes=MINUTES),
-            overview.list_unknown_tasks(conn),
-            overview.clock(conn),
-        )
-        events = attention.Events(
-            event_overview.outbox(conn),
-            event_overview.list_subscriptions(conn),
-            event_overview.list_sagas_in_need(conn),
-        )
-    found = attention.findings(queues, runners, recent, unknown, events)
-    shape = shapes.overview_shape(now, queues, runners, recent, MINUTES, found, event_shapes.overview_part(events))
-    session.show(lambda: shape, lambda: Group(_summary(shape), Text(), queue_table(queues), *_attention(found)))
+        found = look(conn)
+    shape = found.shape()
+    session.show(
+        lambda: shape,
+        lambda: Group(_summary(shape), Text(), queue_table(list(found.queues)), *_attention(found.attention)),
+    )
 
 
 def _summary(shape: shapes.Shape) -> RenderableType:
@@ -84,10 +74,11 @@ def _subscriptions(shape: shapes.Shape) -> str | None:
 def _attention(found: Sequence[attention.Attention]) -> list[RenderableType]:
     if not found:
         return [Text("\nall is well", style="green")]
-    return [Text(), *[_finding(one) for one in found]]
+    return [Text(), *[finding(one) for one in found]]
 
 
-def _finding(one: attention.Attention) -> Text:
+def finding(one: attention.Attention) -> Text:
+    """What was found, and below it what shows more or mends it."""
     style = output.STYLES[one.severity]
     return Text.assemble((f"{one.severity:9}", style), one.message, (f"\n{'':9}{one.hint}", "dim"))
 
