@@ -28,7 +28,7 @@ BY_INDEX: dict[str, tuple[LiteralString, int]] = {
     "the load of a day": ("select * from jobrunner.v_scheduled", 4000),
     "one job": ("select * from jobrunner.v_job where id = 4711", 3),
     "jobs of a subject": (
-        "select id from jobrunner.v_job where id = any (array(select l.job_id from jobrunner.v_job_link l where subject = 'order:7'))",
+        "select id from jobrunner.v_job where id = any (array(select l.job_id from jobrunner.v_job_link l where l.subject = 'o'))",
         30,
     ),
     "a page of jobs": ("select * from jobrunner.v_job order by id desc limit 20", 60),
