@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str, form: str) -> None:
-    """Sends everything from *level* on to stderr; *form*: text or json. Replaces what was configured before."""
+def configure(level: str, form: str, **added: object) -> None:
+    """Sends everything from *level* on to stderr; *form*: text or json; *added*: to every record. Replaces what was configured
+    before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(lambda record: record.__dict__.update(added) is None)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
