@@ -134,6 +134,7 @@ def test_a_stop_lets_the_jobs_end_whoever_else_is_signalled(rig: Rig) -> None:
 
     for pid in children(rig, 2):
         os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: parent.said().count("stopping, running jobs") == 2, what="its effect")
     os.killpg(parent.pid, signal.SIGINT)
 
     assert parent.ends(10) == 0
@@ -178,9 +179,9 @@ def test_max_jobs_replaces_children_and_every_job_runs_once(rig: Rig) -> None:
     rig.drained(20)
 
     assert rig.value("select count(distinct pid) from t_effect") >= 3, parent.said()
-    assert parent.said().count("is recycled") >= 2
-    children(rig, 2)  # and not more
     stopped(rig, parent)
+    said = parent.log.read_text()
+    assert said.count(") started") == 2 + said.count("is recycled") >= 4
     assert rig.value("select count(*) from t_effect") == 50
     assert set(rig.column(ENDED)) == {"stopped"}
     rig.check_end(repeats=0)
@@ -233,6 +234,7 @@ def test_sighup_replaces_every_child_without_a_gap_unless_the_new_code_is_broken
 
     assert fewest == 2
     stopped(rig, parent)
+    assert parent.log.read_text().count(") started") == 2 + 1 + 2
     rig.check_end(repeats=0)
 
 
