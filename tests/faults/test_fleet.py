@@ -11,7 +11,7 @@ from typing import LiteralString
 
 import pytest
 
-from tests.faults.program import effect, hungry, long, patient, quick, work
+from tests.faults.program import effect, held, hungry, long, patient, quick, work
 from tests.faults.rig import Process, Rig, Seen
 from tests.support import wait_until
 
@@ -20,8 +20,7 @@ pytestmark = pytest.mark.faults
 LIVE: LiteralString = "select pid from jobrunner.runners where lost_at is null order by started_at"
 ENDED: LiteralString = "select ended from jobrunner.runners order by started_at"
 SPENT: LiteralString = "select count(*) from jobrunner.attempts where outcome <> 'handed_back'"
-CRASHES: LiteralString = "select crashes from jobrunner.jobs where crashes > 0"
-CRASHED: LiteralString = "select count(*) from jobrunner.attempts where outcome = 'crashed'"
+CRASHED: LiteralString = "select job_id from jobrunner.attempts where outcome = 'crashed'"
 LOSE_CLAIMERS: LiteralString = """
     select pg_terminate_backend(pid) from pg_stat_activity
     where datname = current_database() and application_name = 'jobrunner claim'"""
@@ -66,15 +65,16 @@ def stopped(rig: Rig, parent: Process, within: float = 15) -> None:
 
 
 def kill_one(rig: Rig) -> int:
-    """Gives the fleet eight jobs that stay, kills the child that has most of them, and returns its pid when they run again:
-    within 2 s, elsewhere, and nobody else's."""
+    """Gives the fleet eight jobs that stay, half of them in a transaction, kills the child that has most of them, and returns its
+    pid when they run again: within 2 s, elsewhere, and nobody else's."""
     others = {line.job_id for line in starts(rig)}
 
     def started() -> list[Seen]:
         return [line for line in starts(rig) if line.job_id not in others]
 
     with rig.connect() as conn:
-        rig.send(conn, lambda n: patient.job(n=n), 8)
+        rig.send(conn, lambda n: patient.job(n=n), 4)
+        rig.send(conn, lambda n: held.job(n=n, inside=True, again=False), 4)
     wait_until(lambda: len(started()) == 8, what="eight starts")
     [(victim, count)] = Counter(line.pid for line in started()).most_common(1)
     killed_at = time.monotonic()
@@ -82,29 +82,30 @@ def kill_one(rig: Rig) -> int:
     wait_until(lambda: len(started()) == 8 + count, 3, "their next starts")
 
     assert all(line.at - killed_at < 2 and line.pid != victim for line in started()[8:])
-    assert {line.job_id for line in started()[8:]} == {line.job_id for line in started()[:8] if line.pid == victim}
+    lost = {line.job_id for line in started()[:8] if line.pid == victim}
+    assert {line.job_id for line in started()[8:]} == lost
+    assert set(rig.column(CRASHED)) - others == lost
     return victim
 
 
 def test_a_killed_childs_jobs_run_elsewhere_within_2_s_and_the_others_go_on(rig: Rig) -> None:
     """Also when it went on under a new id, after it had lost its connection; and every replacement works."""
-    parent = fleet(rig, 2)
+    parent = fleet(rig, 2, slots=30)  # room for all that anyone loses
     victim = kill_one(rig)
-    assert rig.column(CRASHES) == [1] * rig.value(CRASHED)
     children(rig, 2, without=victim)
     rig.column(LOSE_CLAIMERS)
     wait_until(lambda: rig.column(ENDED).count("renewed") == 2, what="two renewals")
     victim = kill_one(rig)
 
     assert rig.column(ENDED).count("lost") == 2
-    assert sum(rig.column(CRASHES)) == rig.value(CRASHED)
     children(rig, 2, without=victim)
     rig.open_gate("enough")
+    rig.open_gate("thaw")
     rig.drained(10)
     assert parent.said().count("was killed by SIGKILL") == 2
-    assert parent.said().count("gave back") == 2
+    assert parent.said().count("gave back") >= 2
     stopped(rig, parent)
-    rig.check_end(repeats=rig.value(CRASHED))
+    rig.check_end(repeats=len(rig.column(CRASHED)))
 
 
 def test_a_release_that_fails_is_tried_again(rig: Rig) -> None:
