@@ -15,7 +15,12 @@ def configure(level: str, form: str, **added: object) -> None:
     before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
-    handler.addFilter(lambda record: record.__dict__.update(added) is None)
+
+    def add(record: logging.LogRecord) -> bool:
+        vars(record).update(added)
+        return True
+
+    handler.addFilter(add)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
