@@ -2,6 +2,7 @@
 
 | event                 | n                  | facts                    | when                                                     |
 |-----------------------|--------------------|--------------------------|----------------------------------------------------------|
+| runner.registering    |                    | runner                   | it is about to become known under this id                |
 | runner.started        |                    | runner                   | it is registered and claims                              |
 | runner.renewed        | jobs kept          | runner, old              | it goes on under a new id after it lost its connection   |
 | runner.uncertain      |                    | silent_seconds           | its lease may have run out: it stops claiming            |

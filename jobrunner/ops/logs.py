@@ -10,10 +10,17 @@ from datetime import UTC, datetime
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str, form: str) -> None:
-    """Sends everything from *level* on to stderr; *form*: text or json. Replaces what was configured before."""
+def configure(level: str, form: str, **added: object) -> None:
+    """Sends everything from *level* on to stderr; *form*: text or json; *added*: to every record. Replaces what was configured
+    before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+
+    def add(record: logging.LogRecord) -> bool:
+        vars(record).update(added)
+        return True
+
+    handler.addFilter(add)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

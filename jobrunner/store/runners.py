@@ -18,6 +18,7 @@ from jobrunner.store.queries import query
 _REGISTER = query("register")
 _ADOPT = query("adopt")
 _STOP = query("stop")
+_CRASHED = query("crashed")
 _BEAT = query("beat")
 _MAKE_PARTITIONS = query("make_partitions")
 
@@ -68,6 +69,12 @@ async def stop(conn: Connection, runner: int) -> int:
     """Say good-bye; returns how many jobs went back."""
     row = await (await conn.execute(_STOP, {"runner": runner})).fetchone()
     return int(row[0]) if row else 0
+
+
+async def crashed(conn: Connection, runner: int) -> tuple[int, int]:
+    """The process of *runner* is dead: (jobs given back, jobs that a transaction still holds). Call it again for those."""
+    row = await (await conn.execute(_CRASHED, {"runner": runner})).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 async def make_partitions(conn: Connection, days: int) -> int:

@@ -56,6 +56,7 @@ class Identity:
     async def register(self) -> None:
         """Become known under a first id."""
         self.runner_id = secrets.randbits(62)
+        self._telemetry.emit("runner.registering", runner=self.runner_id)
         await self._link.run(runners.register, self.runner_id, self._about)
 
     def renew(self) -> None:
@@ -85,6 +86,7 @@ class Identity:
                 held = {job.id: job for job in self._hands.in_hand()}
                 ids, attempts = list(held), [job.attempt for job in held.values()]
                 new, kept = secrets.randbits(62), set[int]()
+                self._telemetry.emit("runner.registering", runner=new)
                 try:
                     await self._link.run(runners.register, new, self._about)
                     for holder in holders:

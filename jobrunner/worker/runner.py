@@ -165,17 +165,25 @@ class Runner:
                 loop.remove_signal_handler(number)
 
     def _signalled(self, number: signal.Signals) -> None:
-        if not self._starting.done():
-            log.info("%s: stopping before it has begun", number.name)
-            self._starting.cancel()
-            return
-        assert self._ended is not None
-        if self._ended.is_set():
+        if self._ended is not None and self._ended.is_set():
             log.warning("%s again: handing back at once", number.name)
-            self._hurry.set()
+            self.hurry()
         else:
-            log.info("%s: stopping, running jobs have %g s", number.name, self._grace)
-        self._ended.set()
+            self.end(number.name)
+
+    def end(self, why: str) -> None:
+        """Make `run` stop gracefully and return. Returns at once; safe to call again."""
+        if not self._starting.done():
+            log.info("%s: stopping before it has begun", why)
+            self._starting.cancel()
+        elif self._ended is not None and not self._ended.is_set():
+            log.info("%s: stopping, running jobs have %g s", why, self._grace)
+            self._ended.set()
+
+    def hurry(self) -> None:
+        """Let a stop that is under way hand back at once."""
+        if self._ended is not None:
+            self._hurry.set()
 
     async def start(self) -> None:
         """Register and begin to claim.

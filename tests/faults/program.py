@@ -19,8 +19,12 @@ from jobrunner.errors import StaleLease
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 
+if (FOLDER / "broken").exists():
+    raise RuntimeError("the test broke this program")
+
 app = App("faults")
 
+EATEN: list[bytes] = []
 SOON = Backoff(attempts=30, base="50ms", cap="500ms")
 EFFECT = "insert into t_effect (job_id, attempt, pid) values (%s, %s, %s)"
 
@@ -115,6 +119,13 @@ async def patient(ctx: Context, n: int) -> None:
     """Goes on through an outage, until the gate "enough"."""
     with noted(ctx):
         await gate("enough")
+
+
+@app.task(retry=SOON)
+async def hungry(ctx: Context, n: int, mb: int) -> None:
+    """Takes memory and keeps it."""
+    with noted(ctx):
+        EATEN.append(b"x" * (mb * 10**6))
 
 
 @app.task(retry=SOON)

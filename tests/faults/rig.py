@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,11 +139,12 @@ class Rig:
         grace: float = 5,
         ready: bool = True,
         program: str = "tests.faults.program:app",
+        options: Sequence[str] = (),
     ) -> Process:
-        """Start a runner of *program*; *ready*: return when it has registered."""
+        """Start a runner of *program*, with further *options*; *ready*: return when it has registered."""
         log = self.folder / f"runner-{len(self.processes)}.log"
         settings = ["--slots", str(slots), "--lease", f"{lease}s", "--grace", f"{grace}s"]
-        settings += ["--queue", queue] if queue else []
+        settings += [*(["--queue", queue] if queue else []), *options]
         with log.open("wb") as out:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "jobrunner", "run", program, "--dsn", self.dsn, *settings],
@@ -152,6 +153,7 @@ class Rig:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                start_new_session=True,
             )
         process = Process(popen, log)
         self.processes.append(process)

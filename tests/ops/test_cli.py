@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 
 from jobrunner.ops import logs
-from jobrunner.ops.cli import main
+from jobrunner.ops.cli import fleet, main
 from jobrunner.ops.cli.main import app
 from jobrunner.ops.cli.session import expand_embedded
 from jobrunner.store.migrate import SCHEMA_VERSION
@@ -619,6 +619,16 @@ def test_every_command_and_option_is_in_the_manual() -> None:
                     assert f"`{option}" in section, f"{option} of {name}"
     for option in common:
         assert f"`{option}" in manual
+
+
+def test_a_child_gets_every_option_that_its_parent_got() -> None:
+    """Each is written as its parameter is named, so what comes later is handed on too."""
+    [run] = [command for name, command in commands() if name == "jobrunner run"]
+
+    for param in run.params:
+        assert [f"--{param.name.replace('_', '-')}"] == param.opts or param.name == "where"
+    given = {"queue": ["a", "b c"], "slots": 7, "max_jobs": None, "low": 0, "quiet": True, "debug": False}
+    assert fleet.options(given) == ["--queue=a", "--queue=b c", "--slots=7", "--low=0", "--quiet"]
 
 
 def test_every_sql_file_for_people_is_on_the_map() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -169,6 +170,41 @@ def test_an_app_that_cannot_be_loaded_ends_with_2(
     is_one_sentence(shell("run", "shop:app", "--queue", ""), 2, "queue must not be empty")
     for wrong, right in (("./shop", "shop:app"), ("shop.py", "shop:app"), ("a/shop.py:other", "a.shop:other")):
         is_one_sentence(shell("run", wrong), 2, f"without .py: {right};")
+
+
+def test_a_fleet_that_cannot_begin_says_so_once(dsn: str, shell: Shell, conn: Connection, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    nobody = "postgresql://me:secret@127.0.0.1:1/x"
+    fleet = ["--processes", "3", "--quiet"]
+
+    is_one_sentence(spawn("run", "broken:app", *fleet, dsn=dsn, cwd=tmp_path), 2, "needs nothing_of_this_name")
+    is_one_sentence(spawn("run", "shop:app", *fleet, dsn=nobody, cwd=tmp_path), 6, "cannot use the database")
+    small = spawn("run", "shop:app", "--processes", "3", "--max-rss", "5MB", dsn=dsn, cwd=tmp_path)
+    assert (small.code, small.err.count("error: "), small.err.count("pid")) == (2, 1, 1)
+    assert "--max-rss must be above what the app takes before its first job: " in small.err
+    is_one_sentence(shell("run", "shop:app", "--processes", "2", "--max-rss", "5"), 2, "--max-rss", "500MB")
+    is_one_sentence(shell("run", "shop:app", "--processes", "2", "--grace", "x"), 2, "--grace")
+    is_one_sentence(shell("run", "shop:app", "--processes", "0"), 2, "--processes")
+    assert conn.execute("select count(*) from jobrunner.runners").fetchone() == (0,)
+
+
+def test_a_fleet_says_who_says_what(dsn: str, conn: Connection, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    command = [sys.executable, "-m", "jobrunner", "run", "shop:app", "--processes", "2", "--log-format", "json"]
+    with subprocess.Popen(command, env=environment(dsn), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(
+            lambda: conn.execute("select count(*) from jobrunner.runners").fetchone() == (2,), what="two runners"
+        )
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0, err
+    lines = err.splitlines()
+    lines.remove("runs shop:app in 2 processes; Ctrl-C stops it")
+    said = [json.loads(line) for line in lines]
+    assert {line.get("child") for line in said} == {None, 1, 2}
+    assert sum("has stopped" in line["message"] for line in said) == 2
 
 
 def test_a_reader_that_goes_away_ends_the_command_without_a_word(dsn: str, conn: Connection) -> None:

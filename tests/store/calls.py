@@ -161,6 +161,13 @@ def give_back(conn: Connection, n: int = 1000) -> int:
     return int(value(conn, "select jobrunner.give_back_v1(%s)", n))
 
 
+def crashed(conn: Connection, runner: int) -> tuple[int, int]:
+    """Jobs given back, jobs still held."""
+    row = conn.execute("select * from jobrunner.crashed_v1(%s)", [runner]).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
 def verdicts(conn: Connection, runner: int, claims: Sequence[Claim]) -> dict[int, str]:
     """`verdict_v1` by job id."""
     rows = conn.execute(

@@ -33,6 +33,11 @@ CALLS: dict[str, tuple[LiteralString, int, set[str]]] = {
         8,
         {"jobs_running", "jobs_pkey", "jobs_holding", "jobs_waiting"},
     ),
+    "crashed": (  # it gives back all that a runner holds: ten batches here
+        "select jobrunner.crashed_v1(2)",
+        90,
+        {"jobs_running", "jobs_pkey", "jobs_holding", "jobs_waiting"},
+    ),
     "park": ("select jobrunner.park_v1('strange', 100)", 4, {"jobs_ready", "jobs_pkey"}),
     "unpark": (
         "select jobrunner.unpark_v1(array['shop.s1'], array[1::smallint], 100)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 import pytest
 
 from tests.conftest import Connect
@@ -11,6 +13,7 @@ from tests.store.calls import (
     Connection,
     claim,
     column,
+    crashed,
     enqueue,
     finish,
     finish_in_place,
@@ -235,3 +238,55 @@ def test_a_runner_under_a_new_id_takes_over_what_is_still_its_own(conn: Connecti
     assert give_back(conn) == 1
     assert (job(conn, lost_answer.id)["state"], job(conn, lost_answer.id)["crashes"]) == ("ready", 0)
     assert settle(conn, 2, [kept], "succeeded") == [kept.id]
+
+
+def test_a_crash_that_its_parent_saw_is_a_loss_at_once_and_of_this_runner_only(conn: Connection) -> None:
+    register(conn)
+    register(conn, 2)
+    mine, others = enqueue(conn), enqueue(conn)
+    claim(conn, 1, 1)
+    claim(conn, 2, 1)
+
+    assert crashed(conn, 1) == (1, 0)
+
+    row = job(conn, mine)
+    assert (row["state"], row["attempt"], row["failures"], row["crashes"]) == ("ready", 1, 0, 1)
+    assert conn.execute("select outcome, runner_id from jobrunner.attempts").fetchall() == [("crashed", 1)]
+    assert state(conn, others) == "running"
+    assert dict(conn.execute("select id, ended from jobrunner.runners").fetchall()) == {1: "lost", 2: None}
+    lost: LiteralString = "select subject from jobrunner.outbox where type = 'jobrunner.runner.lost'"
+    assert column(conn, lost) == ["runner:1"]
+    assert crashed(conn, 1) == (0, 0)
+    assert column(conn, lost) == ["runner:1"]  # told once
+
+
+def test_a_crash_that_is_told_of_a_runner_that_said_good_bye_counts_as_none(conn: Connection) -> None:
+    register(conn)
+    job_id = enqueue(conn)
+    claim(conn)
+    conn.execute("update jobrunner.runners set lost_at = now(), ended = 'renewed' where id = 1")
+
+    assert crashed(conn, 1) == (1, 0)
+    assert crashed(conn, 99) == (0, 0)  # never registered
+
+    assert (job(conn, job_id)["crashes"], column(conn, "select outcome from jobrunner.attempts")) == (
+        0,
+        ["handed_back"],
+    )
+    assert column(conn, "select type from jobrunner.outbox") == []
+
+
+def test_what_a_transaction_of_the_dead_still_holds_is_told_and_comes_with_the_next_call(
+    conn: Connection, connect: Connect
+) -> None:
+    register(conn)
+    for _ in range(3):
+        enqueue(conn)
+    claims = claim(conn)
+    orphan = connect(autocommit=False)
+    assert finish_in_place(orphan, 1, claims[1])
+
+    assert crashed(conn, 1) == (2, 1)
+
+    orphan.rollback()
+    assert crashed(conn, 1) == (1, 0)

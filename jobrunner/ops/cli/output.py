@@ -111,7 +111,7 @@ def count(value: int, style: str = "") -> Text:
 
 def many(number: int, thing: str) -> str:
     """So many of a thing: "1 job", "1,200 jobs", "2 crashes"."""
-    plural = f"{thing}{'es' if thing.endswith('sh') else 's'}"
+    plural = f"{thing}{'es' if thing.endswith(('sh', 's')) else 's'}"
     return f"{number:,} {thing if number == 1 else plural}"
 
 

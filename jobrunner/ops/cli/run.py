@@ -13,10 +13,11 @@ from rich.text import Text
 
 from jobrunner.errors import ConfigError, JobrunnerError
 from jobrunner.ops import logs
-from jobrunner.ops.cli import output
+from jobrunner.ops.cli import fleet, output
 from jobrunner.ops.cli.session import Session, command
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job
+from jobrunner.policy.sizes import size
 from jobrunner.store.failures import told_plainly
 from jobrunner.store.migrate import SCHEMA_VERSION, Migrated, check_known, installed, migrate
 
@@ -87,6 +88,19 @@ def run_app(
     grace: Annotated[
         str, typer.Option("--grace", metavar="DURATION", help="What running jobs get to end at a stop.")
     ] = "25s",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", metavar="N", min=1, max=1000, help="Run in N processes, and replace those that die."
+        ),
+    ] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option("--max-jobs", metavar="N", min=1, help="End a process after so many jobs.")
+    ] = None,
+    max_rss: Annotated[
+        str | None,
+        typer.Option("--max-rss", metavar="SIZE", help="End a process that holds more memory than this: 500MB."),
+    ] = None,
     log_level: Annotated[Level, typer.Option("--log-level", help="From which level on to log.")] = "info",
     log_format: Annotated[
         Literal["text", "json"], typer.Option("--log-format", help="One line of text, or of JSON.")
@@ -98,21 +112,29 @@ def run_app(
     """
     from jobrunner.worker.link import Broken  # slow to import, and only this command needs it
     from jobrunner.worker.runner import Runner
+    from jobrunner.worker.tether import Tether
 
-    logs.configure("error" if session.quiet and log_level in ("info", "warning") else log_level, log_format)
+    tether = Tether.from_environment()
+    level = "error" if session.quiet and log_level in ("info", "warning") else log_level
+    logs.configure(level, log_format, **({"child": tether.number} if tether else {}))
     waits: dict[str, Any] = {
         name: duration(text, what=f"--{name}") for name, text in (("lease", lease), ("poll", poll), ("grace", grace))
     }
     for name in queue or ():
         Job("x.x", queue=name)  # a name that no queue can have is refused here
     own = dict(_slots_of(text) for text in queue_slots or ())
+    limit = None if max_rss is None else size(max_rss, what="--max-rss")
+    if processes is not None and tether is None:
+        raise typer.Exit(fleet.supervise(session, where, processes, grace=waits["grace"].total_seconds()))
     found = load_app(where)
+    fleet.check_room(limit)
     with session.server() as dsn, told_plainly(dsn):
         runner = Runner(found, dsn, queues=queue or None, slots=slots, queue_slots=own, **waits)
         told = f"runs {', '.join(found.tasks)} with {output.many(slots, 'slot')}; Ctrl-C stops it"
-        runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
+        if tether is None:
+            runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
         try:
-            asyncio.run(runner.run())
+            asyncio.run(fleet.serve(runner, tether, max_jobs, limit))
         except Broken as error:  # its cause says more: what the server answered
             raise (error.__cause__ or error) from None
 

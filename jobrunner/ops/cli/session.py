@@ -10,9 +10,9 @@ import getpass
 import inspect
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -45,6 +45,8 @@ class Session:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments and options of the command itself, by the names of its parameters."""
 
     @contextmanager
     def server(self, *, migrated: bool = True) -> Iterator[str]:
@@ -149,7 +151,7 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
         def run(ctx: typer.Context, **given: Any) -> None:
             before = ctx.find_root().obj or {}
             common: dict[str, Any] = {option: given.pop(option) or before.get(option) for option in COMMON}
-            function(Session(**common), **given)
+            function(Session(**common, given=given), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
