@@ -1,0 +1,112 @@
+"""A PgBouncer in transaction mode with three server connections, before a server that listens on a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from jobrunner.embedded.account import account_for
+from tests.support import wait_until
+
+ROOT = Path(__file__).parents[1]
+
+CONFIG = """
+[databases]
+* = host={host} port={port} user=postgres
+[pgbouncer]
+unix_socket_dir = {folder}
+listen_port = 6432
+auth_type = any
+admin_users = postgres
+pool_mode = transaction
+default_pool_size = {size}
+max_client_conn = 500
+server_round_robin = {round_robin}
+server_lifetime = 3600
+log_connections = 0
+log_disconnections = 0
+log_pooler_errors = 1
+"""
+
+
+def binary() -> Path:
+    """Where PgBouncer is; without it a test fails where CI=true is set, and is skipped elsewhere, with the reason."""
+    made = subprocess.run([str(ROOT / "bin" / "pgbouncer")], capture_output=True, text=True, check=False)
+    if made.returncode == 0:
+        return Path(made.stdout.strip())
+    sentence = made.stderr.strip() or "bin/pgbouncer failed"
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+@dataclass
+class Pooler:
+    """A running PgBouncer. Its sessions are lent for one transaction each; *scattered*, hardly ever the same one twice."""
+
+    host: str
+    """The folder of the server's socket."""
+    port: int
+    size: int = 3
+    scattered: bool = True
+
+    def __enter__(self) -> Self:
+        program = binary()
+        self.folder = Path(tempfile.mkdtemp(prefix="pgb-", dir="/tmp"))  # noqa: S108  # a socket's path has to be short
+        self._said = self.folder / "log"
+        config = self.folder / "pgbouncer.ini"
+        config.write_text(
+            CONFIG.format(
+                host=self.host, port=self.port, folder=self.folder, size=self.size, round_robin=int(self.scattered)
+            )
+        )
+        account = account_for(self.folder / "none")
+        options = [] if account["user"] is None else ["-u", "nobody"]  # it refuses to be root
+        if account["user"] is not None and account["group"] is not None:
+            os.chown(self.folder, account["user"], account["group"])
+        libraries = [str(folder) for folder in program.parents[2].glob("usr/lib/*-linux-*")] + [
+            os.environ.get("LD_LIBRARY_PATH", "")
+        ]
+        with self._said.open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(program), *options, str(config)],
+                env={**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, libraries))},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_there, 10, "PgBouncer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_there(self) -> bool:
+        assert self._process.poll() is None, f"PgBouncer has ended: {self.said()}"
+        return (self.folder / ".s.PGSQL.6432").exists()
+
+    def said(self) -> str:
+        """Its log."""
+        return self._said.read_text()
+
+    def dsn(self, dbname: str) -> str:
+        """The way through it to a database."""
+        return make_conninfo(host=str(self.folder), port=6432, user="postgres", dbname=dbname)
+
+    def shows(self, what: str) -> list[dict[str, object]]:
+        """What its console shows: pools, servers, clients, …"""
+        with psycopg.connect(self.dsn("pgbouncer"), autocommit=True) as console:
+            cursor = psycopg.ClientCursor(console, row_factory=psycopg.rows.dict_row)
+            return list(cursor.execute(f"show {what}").fetchall())
