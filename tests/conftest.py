@@ -163,7 +163,7 @@ def dsn(request: pytest.FixtureRequest, direct_dsn: str, monkeypatch: pytest.Mon
     if way == "listen":
         monkeypatch.setenv("JOBRUNNER_LISTEN_DSN", direct_dsn)
     pooler: Pooler = request.getfixturevalue("pooler")
-    return pooler.dsn(conninfo_to_dict(direct_dsn)["dbname"])
+    return pooler.dsn(str(conninfo_to_dict(direct_dsn)["dbname"]))
 
 
 @pytest.fixture

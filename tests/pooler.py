@@ -62,7 +62,7 @@ class Pooler:
 
     def __enter__(self) -> Self:
         program = binary()
-        self.folder = Path(tempfile.mkdtemp(prefix="pgb-", dir="/tmp"))  # noqa: S108  # a socket's path has to be short
+        self.folder = Path(tempfile.mkdtemp(prefix="pgb-", dir="/tmp"))  # a socket's path has to be short
         self._said = self.folder / "log"
         config = self.folder / "pgbouncer.ini"
         config.write_text(

@@ -12,7 +12,13 @@ CHANNEL = "jobrunner"
 
 
 class Silent(Exception):
-    """The session's own notification did not come back: a pooler swallows them, or the connection is dead."""
+    """Notifications do not arrive: a pooler swallows them, or the connection is dead. The text says which is likely."""
+
+
+async def is_lent(conn: AsyncConnection[Any]) -> bool:
+    """Whether a pooler lends us a server's session: it gives each client a process id of its own invention."""
+    row = await (await conn.execute("select pg_backend_pid()")).fetchone()
+    return row is None or row[0] != conn.info.backend_pid
 
 
 async def listen(conn: AsyncConnection[Any], probe: str) -> None:
@@ -21,13 +27,22 @@ async def listen(conn: AsyncConnection[Any], probe: str) -> None:
     await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
 
 
+async def unlisten(conn: AsyncConnection[Any]) -> None:
+    """Listen to nothing any more."""
+    await conn.execute("unlisten *")
+
+
+async def ask(conn: AsyncConnection[Any], probe: str) -> None:
+    """Send the notification that proves that notifications arrive."""
+    await conn.execute("select pg_notify(%s, '')", [probe])
+
+
 async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncIterator[str | None]:
-    """Payloads of wake-ups for about *seconds*; None for the session's own probe, the proof that notifications arrive.
+    """Payloads of wake-ups for about *seconds*; None for the *probe* that was asked for before: notifications arrive.
 
     Raises:
-        Silent: the probe that was sent first did not come back in that time.
+        Silent: it did not come in that time.
     """
-    await conn.execute("select pg_notify(%s, '')", [probe])
     heard = False
     async for notification in conn.notifies(timeout=seconds):
         if notification.channel == probe:
@@ -36,4 +51,4 @@ async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncI
         else:
             yield notification.payload
     if not heard:
-        raise Silent
+        raise Silent("notifications do not arrive")

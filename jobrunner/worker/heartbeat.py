@@ -12,6 +12,7 @@ import psycopg
 from jobrunner.store import runners
 from jobrunner.telemetry import log
 from jobrunner.worker.link import SOCKET, pause
+from jobrunner.worker.patience import limited
 
 
 class Pulse(Protocol):
@@ -32,10 +33,15 @@ class Pulse(Protocol):
 
 
 class Heartbeat:
-    """Beats every *interval* seconds until stopped; a gap of more than *patience* seconds makes the lease uncertain."""
+    """Beats every *interval* seconds until stopped; a gap of more than *patience* seconds makes the lease uncertain.
+
+    A beat without an answer is cut off early enough that the next one, on a new connection, comes well within *patience*.
+    """
 
     def __init__(self, dsn: str, pulse: Pulse, interval: float, patience: float) -> None:
         self._dsn, self._pulse, self._interval, self._patience = dsn, pulse, interval, patience
+        self._limit = max(_LEAST_LIMIT, 0.6 * interval)
+        self._last_try = 0.2 * interval
         self._stop = threading.Event()
         self._again = threading.Event()
         self._thread = threading.Thread(target=self._live, name="jobrunner heartbeat", daemon=True)
@@ -81,7 +87,8 @@ class Heartbeat:
                     conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **_SOCKET)
                 runner_id = self._pulse.runner_id
                 busy, listening = self._pulse.vitals()
-                alive, cancel = runners.beat(conn, runner_id, busy, listening=listening)
+                with limited(conn, self._limit, self._last_try):
+                    alive, cancel = runners.beat(conn, runner_id, busy, listening=listening)
             except Exception as error:
                 # Whatever it is, a heartbeat that ends is worse than one that tries again.
                 if tries == 0:
@@ -110,4 +117,5 @@ class Heartbeat:
                 conn.close()
 
 
+_LEAST_LIMIT = 1.0  # seconds for a beat: on a machine that is short of everything it is no proof that less passed
 _SOCKET = {**SOCKET, "connect_timeout": 4, "tcp_user_timeout": 4_000, "application_name": "jobrunner heartbeat"}
