@@ -143,7 +143,8 @@ class Housekeeping:
     async def _retain(self) -> bool:
         # A connection of its own: what takes long must not stand before a settlement. Each step for itself: one reader of an
         # old day must not keep the rest from being done.
-        link = Link(self._dsn, "retention", limit=_RETENTION, whole=False)
+        link = Link(self._dsn, "retention", limit=_RETENTION)
+        bare = Link(self._dsn, "retention", limit=_RETENTION, whole=False)  # a detach cannot be in a transaction
         try:
             await self._step(link, runners.make_partitions, 7)
             await self._step(link, jobs.repair_keys)
@@ -153,13 +154,14 @@ class Housekeeping:
             while await self._step(link, history.drop_event_leftovers):
                 pass
             for old in await self._step(link, history.old_partitions, "finished_jobs") or ():
-                await self._step(link, history.drop_history, old)
+                await self._step(bare, history.drop_history, old)
             for old in await self._step(link, history.old_partitions, "events") or ():
-                if holders := await self._step(link, history.drop_log, old):
+                if holders := await self._step(bare, history.drop_log, old):
                     log.warning("the log of %s stays: %s need it", old.name, ", ".join(holders))
                     break  # a later day would be needed too
         finally:
             await link.close()
+            await bare.close()
         return False
 
     async def _step(

@@ -65,8 +65,8 @@ async def answered(
             raise Unanswered(seconds + last_try)
     except asyncio.CancelledError:
         sever(conn)
-        doing.add_done_callback(lambda _: conn.pgconn.finish())  # not before: it still waits on the socket
-        await asyncio.wait({doing})  # some turns of the loop
+        await asyncio.wait({doing})  # some turns of the loop; closed before, it would wait on a socket that is somebody else's
+        await conn.close()
         raise
     return doing.result()
 
