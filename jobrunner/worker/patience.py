@@ -65,7 +65,9 @@ async def answered(
             raise Unanswered(seconds + last_try)
     except asyncio.CancelledError:
         sever(conn)
-        await asyncio.wait({doing})  # some turns of the loop; closed before, it would wait on a socket that is somebody else's
+        await asyncio.wait(
+            {doing}
+        )  # some turns of the loop; closed before, it would wait on a socket that is somebody else's
         await conn.close()
         raise
     return doing.result()
