@@ -27,7 +27,7 @@ from pytest_postgresql.janitor import DatabaseJanitor
 
 from jobrunner.embedded import EmbeddedServer
 from tests import support
-from tests.pooler import Pooler
+from tests.pooler import DIRECT, NOTIFIED, Pooler
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -59,7 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`slow` runs only when asked for by -m or by naming the test."""
+    """`slow` runs only when asked for by -m or by naming the test; what cannot go through a pooler not with --pgbouncer."""
+    if way := config.option.pgbouncer:
+        unfit = DIRECT | (NOTIFIED if way == "poll" else set())
+        items[:] = [item for item in items if item.name.partition("[")[0] not in unfit]
     if "slow" in config.option.markexpr or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -187,9 +190,10 @@ def connect(direct_dsn: str) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def conn(connect: Connect) -> Connection:
-    """A session in autocommit on the test's own database."""
-    return connect()
+def conn(dsn: str) -> Iterator[Connection]:
+    """A session in autocommit on the test's own database; with --pgbouncer through it."""
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as session:
+        yield session
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,27 @@ from tests.support import wait_until
 
 ROOT = Path(__file__).parents[1]
 
+DIRECT = {
+    # asks which sessions are there, or ends one by its purpose
+    "test_stop_twice_is_once_and_leaves_no_session_behind",
+    "test_a_runner_names_what_is_wrong_with_the_database_before_it_writes_anything",
+    # keeps more transactions open than the pool has sessions
+    "test_a_key_keeps_the_order_of_commits_when_the_first_took_longer_than_the_floor_waits",
+    "test_thousands_in_a_call_come_in_order_and_tell_how_far_they_are",
+}
+"""What cannot go through it."""
+
+NOTIFIED = {
+    "test_a_commit_wakes_a_sleeping_runner_long_before_its_poll",
+    "test_a_paused_queue_stops_and_resumes_at_once",
+    "test_a_scheduled_job_runs_when_it_is_due_and_not_a_poll_later",
+    "test_a_transaction_into_many_new_queues_is_found_at_once",
+    "test_an_idle_runner_sends_few_statements",
+    "test_more_queues_than_one_claim_asks_are_all_asked_before_it_rests",
+    "test_that_a_runner_hears_is_seen_before_its_next_beat",
+}
+"""What is about notifications: not for a runner that only polls."""
+
 CONFIG = """
 [databases]
 * = host={host} port={port} user=postgres

@@ -11,25 +11,40 @@ CHANNEL = "jobrunner"
 """Where enqueue wakes; the payload is empty, or "look" when what lies below the floors may have become ready."""
 
 
+_TRIES = 50
+
+
 class Silent(Exception):
     """Notifications do not arrive: a pooler swallows them, or the connection is dead. The text says which is likely."""
 
 
 async def is_lent(conn: AsyncConnection[Any]) -> bool:
     """Whether a pooler lends us a server's session: it gives each client a process id of its own invention."""
+    return await _backend(conn) != conn.info.backend_pid
+
+
+async def listen(conn: AsyncConnection[Any], probe: str) -> int:
+    """Begin to listen for wake-ups and for this session's own *probe*; returns the server process that listens now."""
+    async with conn.transaction():
+        await conn.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+        await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
+        return await _backend(conn)
+
+
+async def unlisten(conn: AsyncConnection[Any], listener: int) -> bool:
+    """Take back what `listen` began: whether it reached the same process. A pooler may lend another one each time."""
+    for _ in range(_TRIES):
+        async with conn.transaction():
+            await conn.execute("unlisten *")
+            if await _backend(conn) == listener:
+                return True
+    return False
+
+
+async def _backend(conn: AsyncConnection[Any]) -> int:
     row = await (await conn.execute("select pg_backend_pid()")).fetchone()
-    return row is None or row[0] != conn.info.backend_pid
-
-
-async def listen(conn: AsyncConnection[Any], probe: str) -> None:
-    """Begin to listen for wake-ups and for this session's own *probe*."""
-    await conn.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-    await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
-
-
-async def unlisten(conn: AsyncConnection[Any]) -> None:
-    """Listen to nothing any more."""
-    await conn.execute("unlisten *")
+    assert row is not None
+    return int(row[0])
 
 
 async def ask(conn: AsyncConnection[Any], probe: str) -> None:

@@ -41,6 +41,7 @@ class Ears:
         self._on_heard = on_heard
         self._dsn, self._around, self._wake, self._telemetry = dsn, around, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
+        self._listener = 0  # the server process that listens
         self.listening = False
 
     async def run(self) -> None:
@@ -86,10 +87,10 @@ class Ears:
         if self._around is None:
             if await answered(conn, is_lent(conn), *_patience()):
                 raise Lent("a pooler is in between; set JOBRUNNER_LISTEN_DSN to a direct address")
-            await answered(conn, listen(conn, self._channel), *_patience())
+            self._listener = await answered(conn, listen(conn, self._channel), *_patience())
             await self._ask(conn)
             return
-        await answered(conn, listen(conn, self._channel), *_patience())
+        self._listener = await answered(conn, listen(conn, self._channel), *_patience())
         sender = await connect(self._dsn, "listen")
         try:
             await self._ask(sender)
@@ -101,10 +102,10 @@ class Ears:
         await answered(conn, ask(conn, self._channel), *_patience())
 
     async def _give_back(self, conn: Session | None) -> None:
-        """A session that was not ours alone should not go on listening; which one of the pooler's it was nobody knows."""
-        if conn is not None:
+        """A session that may not have been ours alone must not go on listening."""
+        if conn is not None and self._around is not None:
             with contextlib.suppress(psycopg.Error):
-                await answered(conn, unlisten(conn), 1, 1)
+                await answered(conn, unlisten(conn, self._listener), *_patience())
 
     def _hears(self) -> None:
         if not self.listening:

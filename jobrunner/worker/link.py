@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import tuple_row
 
-from jobrunner.policy.sqlstate import Trouble, classify
+from jobrunner.policy.sqlstate import NEEDS_READ_COMMITTED, Trouble, classify
 from jobrunner.telemetry import log
 from jobrunner.worker import patience
 from jobrunner.worker.patience import Session, answered
@@ -93,6 +93,12 @@ class Link:
                 case Trouble.RECONNECT | Trouble.WAIT:
                     await self.close()
                     raise Lost(str(error)) from error
+                case Trouble.STOP if (
+                    error.sqlstate == NEEDS_READ_COMMITTED and conn.isolation_level is None and self._whole
+                ):
+                    # A pooler's sessions may differ: one began before the role's default was changed. Nothing was done yet.
+                    await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
+                    return await self._run(call, *args, **kwargs)
                 case Trouble.STOP:
                     raise Broken(str(error)) from error
                 case _:
