@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -48,15 +47,13 @@ CONFIG = """
 unix_socket_dir = {folder}
 listen_port = 6432
 auth_type = any
-admin_users = postgres
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = {size}
 max_client_conn = 500
 server_round_robin = {round_robin}
 server_lifetime = 3600
 log_connections = 0
 log_disconnections = 0
-log_pooler_errors = 1
 """
 
 
@@ -80,6 +77,7 @@ class Pooler:
     port: int
     size: int = 3
     scattered: bool = True
+    mode: str = "transaction"
 
     def __enter__(self) -> Self:
         program = binary()
@@ -88,7 +86,12 @@ class Pooler:
         config = self.folder / "pgbouncer.ini"
         config.write_text(
             CONFIG.format(
-                host=self.host, port=self.port, folder=self.folder, size=self.size, round_robin=int(self.scattered)
+                host=self.host,
+                port=self.port,
+                folder=self.folder,
+                size=self.size,
+                round_robin=int(self.scattered),
+                mode=self.mode,
             )
         )
         account = account_for(self.folder / "none")
@@ -125,9 +128,3 @@ class Pooler:
     def dsn(self, dbname: str) -> str:
         """The way through it to a database."""
         return make_conninfo(host=str(self.folder), port=6432, user="postgres", dbname=dbname)
-
-    def shows(self, what: str) -> list[dict[str, object]]:
-        """What its console shows: pools, servers, clients, …"""
-        with psycopg.connect(self.dsn("pgbouncer"), autocommit=True) as console:
-            cursor = psycopg.ClientCursor(console, row_factory=psycopg.rows.dict_row)
-            return list(cursor.execute(f"show {what}").fetchall())

@@ -11,9 +11,6 @@ CHANNEL = "jobrunner"
 """Where enqueue wakes; the payload is empty, or "look" when what lies below the floors may have become ready."""
 
 
-_TRIES = 50
-
-
 class Silent(Exception):
     """Notifications do not arrive: a pooler swallows them, or the connection is dead. The text says which is likely."""
 
@@ -23,22 +20,18 @@ async def is_lent(conn: AsyncConnection[Any]) -> bool:
     return await _backend(conn) != conn.info.backend_pid
 
 
-async def listen(conn: AsyncConnection[Any], probe: str) -> int:
-    """Begin to listen for wake-ups and for this session's own *probe*; returns the server process that listens now."""
+async def is_lasting(conn: AsyncConnection[Any], other: AsyncConnection[Any]) -> bool:
+    """Whether two clients of a pooler keep their sessions: each is asked which it has while the other one holds its own."""
+    async with other.transaction():
+        before = await _backend(conn), await _backend(other)
     async with conn.transaction():
-        await conn.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-        await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
-        return await _backend(conn)
+        return before == (await _backend(conn), await _backend(other))
 
 
-async def unlisten(conn: AsyncConnection[Any], listener: int) -> bool:
-    """Take back what `listen` began: whether it reached the same process. A pooler may lend another one each time."""
-    for _ in range(_TRIES):
-        async with conn.transaction():
-            await conn.execute("unlisten *")
-            if await _backend(conn) == listener:
-                return True
-    return False
+async def listen(conn: AsyncConnection[Any], probe: str) -> None:
+    """Begin to listen for wake-ups and for this session's own *probe*."""
+    await conn.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+    await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
 
 
 async def _backend(conn: AsyncConnection[Any]) -> int:

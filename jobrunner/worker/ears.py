@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import psycopg
 
-from jobrunner.store.listener import Silent, ask, hear, is_lent, listen, unlisten
+from jobrunner.store.listener import Silent, ask, hear, is_lasting, is_lent, listen
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.link import connect, pause
 from jobrunner.worker.patience import Session, answered, sever
@@ -41,7 +41,6 @@ class Ears:
         self._on_heard = on_heard
         self._dsn, self._around, self._wake, self._telemetry = dsn, around, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
-        self._listener = 0  # the server process that listens
         self.listening = False
 
     async def run(self) -> None:
@@ -64,17 +63,12 @@ class Ears:
                     await self._ask(conn)
             except Lent as silent:
                 reason, longest = str(silent), _LENT_PAUSE
-            except Silent as silent:
-                reason = str(silent)
-                await self._give_back(conn)
-            except (psycopg.Error, OSError) as error:
+            except (Silent, psycopg.Error, OSError) as error:
                 reason = str(error).strip() or type(error).__name__
             finally:
                 self.listening = False
                 if conn is not None:
-                    sever(conn)  # a polite good-bye would wait
-                    with contextlib.suppress(Exception):
-                        await conn.close()
+                    await _leave(conn)
             self._telemetry.emit("listener.down", reason=reason)
             if reason != told:
                 log.warning("hears no notifications, looks at its poll interval: %s", reason.partition("\n")[0])
@@ -83,35 +77,44 @@ class Ears:
             await asyncio.sleep(pause(tries, longest))
 
     async def _begin(self, conn: Session) -> None:
-        """Listen, and ask for the first proof where jobs are written: that shows that both are the same database."""
-        if self._around is None:
-            if await answered(conn, is_lent(conn), *_patience()):
+        """Listen where that lasts, and ask for the first proof where jobs are written: that shows that it is the same database."""
+        if await answered(conn, is_lent(conn), *_patience()):
+            if self._around is None:
                 raise Lent("a pooler is in between; set JOBRUNNER_LISTEN_DSN to a direct address")
-            self._listener = await answered(conn, listen(conn, self._channel), *_patience())
+            async with _second(self._around) as other:
+                if not await answered(conn, is_lasting(conn, other), *_patience()):
+                    raise Lent("JOBRUNNER_LISTEN_DSN leads through a pooler; set it to a direct address")
+        await answered(conn, listen(conn, self._channel), *_patience())
+        if self._around is None:
             await self._ask(conn)
-            return
-        self._listener = await answered(conn, listen(conn, self._channel), *_patience())
-        sender = await connect(self._dsn, "listen")
-        try:
-            await self._ask(sender)
-        finally:
-            sever(sender)
-            await sender.close()
+        else:
+            async with _second(self._dsn) as sender:
+                await self._ask(sender)
 
     async def _ask(self, conn: Session) -> None:
         await answered(conn, ask(conn, self._channel), *_patience())
-
-    async def _give_back(self, conn: Session | None) -> None:
-        """A session that may not have been ours alone must not go on listening."""
-        if conn is not None and self._around is not None:
-            with contextlib.suppress(psycopg.Error):
-                await answered(conn, unlisten(conn, self._listener), *_patience())
 
     def _hears(self) -> None:
         if not self.listening:
             self.listening = True
             self._on_heard()
             self._telemetry.emit("listener.up", reason="")
+
+
+@contextlib.asynccontextmanager
+async def _second(dsn: str) -> AsyncIterator[Session]:
+    conn = await connect(dsn, "listen")
+    try:
+        yield conn
+    finally:
+        await _leave(conn)
+
+
+async def _leave(conn: Session) -> None:
+    """Without a polite good-bye, which would wait for a server that does not answer."""
+    sever(conn)
+    with contextlib.suppress(Exception):
+        await conn.close()
 
 
 def _patience() -> tuple[float, float]:

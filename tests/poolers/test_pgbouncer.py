@@ -103,21 +103,39 @@ async def test_nothing_listens_on_a_lent_session(app: App, pooled: str, caplog: 
     assert "set JOBRUNNER_LISTEN_DSN to a direct address" in caplog.text
 
 
-@pytest.mark.parametrize("wrong", ["the pooler itself", "another database"])
+@pytest.mark.parametrize(
+    ("leads_to", "reason"),
+    [
+        ("the pooler", "JOBRUNNER_LISTEN_DSN leads through a pooler; set it to a direct address"),
+        ("another database", "notifications do not arrive"),
+    ],
+)
 async def test_a_way_around_that_leads_nowhere_is_found_out(
-    wrong: str, app: App, pooled: str, direct_dsn: str, monkeypatch: pytest.MonkeyPatch
+    leads_to: str, reason: str, app: App, pooled: str, direct_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @app.task
     async def t(ctx: Context) -> None: ...
 
-    monkeypatch.setattr(ears, "_PROBE", 1.0)
-    around = pooled if wrong == "the pooler itself" else make_conninfo(direct_dsn, dbname="postgres")
+    monkeypatch.setattr(ears, "_PROBE", 2.0)
+    around = pooled if leads_to == "the pooler" else make_conninfo(direct_dsn, dbname="postgres")
     monkeypatch.setenv("JOBRUNNER_LISTEN_DSN", around)
     async with Runner(app, pooled) as runner:
         (down, *_) = await Events(runner.telemetry).wait_for("listener.down")
-        assert down["reason"] == "notifications do not arrive"
+        assert down["reason"] == reason
         assert not runner.telemetry.counts["listener.up"]
     assert listening(pooled) == []
+
+
+async def test_a_pooler_that_keeps_sessions_apart_can_be_listened_through(
+    app: App, postgres: Postgres, pooled: str, direct_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task
+    async def t(ctx: Context) -> None: ...
+
+    with Pooler(postgres.host, postgres.port, mode="session") as session:
+        monkeypatch.setenv("JOBRUNNER_LISTEN_DSN", session.dsn(str(conninfo_to_dict(direct_dsn)["dbname"])))
+        async with Runner(app, pooled) as runner:
+            await Events(runner.telemetry).wait_for("listener.up")
 
 
 async def test_a_role_whose_transactions_are_serializable_leaves_that_to_the_others(
