@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -401,10 +402,10 @@ def test_through_a_pooler_a_command_leaves_the_isolation_level_alone(
     name = conninfo_to_dict(direct_dsn)["dbname"]
     conn.execute(f"alter database {name} set default_transaction_isolation = 'repeatable read'".encode())
 
-    refused = shell("queues", "list", "--dsn", pooler.dsn(str(name)))
+    refused = replace(shell, dsn=pooler.dsn(str(name)))("queues", "list")
     assert refused.code == 2
     assert refused.err.startswith("error: default_transaction_isolation of this role is repeatable read, which cannot")
-    assert shell("queues", "list", "--dsn", direct_dsn).code == 0
+    assert replace(shell, dsn=direct_dsn)("queues", "list").code == 0
 
 
 def test_status_counts_every_state_and_finds_what_needs_a_person(shell: Shell, conn: Connection) -> None:
