@@ -65,9 +65,8 @@ async def answered(
             raise Unanswered(seconds + last_try)
     except asyncio.CancelledError:
         sever(conn)
-        await asyncio.wait(
-            {doing}
-        )  # some turns of the loop; closed before, it would wait on a socket that is somebody else's
+        # Some turns of the loop. Closed before, it would wait on a socket number that is somebody else's by then.
+        await asyncio.wait({doing})
         await conn.close()
         raise
     return doing.result()
