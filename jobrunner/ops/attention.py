@@ -105,7 +105,7 @@ def deaf(runner: RunnerRow) -> Attention | None:
     """That a live runner hears nothing, with the likely reason, what it costs, and what to do; None when it hears, or is gone."""
     if runner.state != "alive" or runner.listening:
         return None
-    often = "only polls" if runner.poll is None else f"looks every {brief(runner.poll)}"
+    often = "only polls" if runner.poll is None else f"looks every {runner.poll.total_seconds():g} s"
     where = f"{runner.host}:{runner.pid}"
     message = f"runner {where} hears no notifications (a pooler in transaction mode?) and {often}"
     return Attention("listener_down", "notice", where, message, "set JOBRUNNER_LISTEN_DSN to a direct address")

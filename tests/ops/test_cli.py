@@ -388,7 +388,7 @@ def test_a_runner_that_hears_nothing_is_explained_and_one_that_hears_is_not(shel
     assert "hears" not in shell("runners").out + shell("status").out
     conn.execute("update jobrunner.runners set listening = false, poll = '1.5 s' where id = %s", [runner])
 
-    why = "runner host-1:4711 hears no notifications (a pooler in transaction mode?) and looks every 1s 500ms"
+    why = "runner host-1:4711 hears no notifications (a pooler in transaction mode?) and looks every 1.5 s"
     todo = "set JOBRUNNER_LISTEN_DSN to a direct address"
     assert f"{why}; {todo}" in " ".join(shell("runners").out.split())
     assert f"notice {why} {todo}" in " ".join(shell("status").out.split())
