@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 DIRECT = {
     # asks which sessions are there, or ends one by its purpose
+    "test_a_crash_between_the_work_and_its_settlement_counts_nothing_twice",
     "test_stop_twice_is_once_and_leaves_no_session_behind",
     "test_a_runner_names_what_is_wrong_with_the_database_before_it_writes_anything",
     # changes a default of the database, which sessions that the pool has already do not hear of

@@ -22,7 +22,7 @@ from jobrunner.ops.cli.main import app
 from jobrunner.ops.cli.session import expand_embedded
 from jobrunner.store.migrate import SCHEMA_VERSION
 from jobrunner.version import VERSION
-from tests.conftest import Connection
+from tests.conftest import Connect, Connection
 from tests.ops.shell import Shell, bury, enqueue, register, spawn, states
 from tests.pooler import Pooler
 
@@ -397,10 +397,10 @@ def test_a_runner_that_hears_nothing_is_explained_and_one_that_hears_is_not(shel
 
 
 def test_through_a_pooler_a_command_leaves_the_isolation_level_alone(
-    shell: Shell, conn: Connection, pooler: Pooler, direct_dsn: str
+    shell: Shell, connect: Connect, pooler: Pooler, direct_dsn: str
 ) -> None:
     name = conninfo_to_dict(direct_dsn)["dbname"]
-    conn.execute(f"alter database {name} set default_transaction_isolation = 'repeatable read'".encode())
+    connect().execute(f"alter database {name} set default_transaction_isolation = 'repeatable read'".encode())
 
     refused = replace(shell, dsn=pooler.dsn(str(name)))("queues", "list")
     assert refused.code == 2
