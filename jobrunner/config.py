@@ -10,6 +10,6 @@ def dsn(explicit: str | None = None) -> str:
     return explicit or os.environ.get("JOBRUNNER_DSN") or os.environ.get("DATABASE_URL") or ""
 
 
-def listen_dsn(main: str) -> str:
-    """Where to LISTEN: JOBRUNNER_LISTEN_DSN, a way around a transaction pooler that swallows notifications, else *main*."""
-    return os.environ.get("JOBRUNNER_LISTEN_DSN") or main
+def listen_dsn() -> str | None:
+    """Where to LISTEN: JOBRUNNER_LISTEN_DSN, a way around a pooler that swallows notifications; None: where all else goes."""
+    return os.environ.get("JOBRUNNER_LISTEN_DSN") or None

@@ -1262,7 +1262,7 @@ with queues as materialized (
     from jobrunner.v_queue q
 ),
 runners as materialized (
-    select r.state, r.listening, r.beat_age, r.host || ':' || r.pid as place
+    select r.state, r.listening, r.poll, r.beat_age, r.host || ':' || r.pid as place
     from jobrunner.v_runner r
     where r.state in ('alive', 'silent')
 ),
@@ -1287,8 +1287,12 @@ found as (
     from runners r
     where r.state = 'silent'
     union all
-    select 'listener_down', 'notice', r.place, null, null, null, format('runner %s hears no notifications and only polls', r.place),
-        'set JOBRUNNER_LISTEN_DSN when a pooler is in between'
+    select 'listener_down', 'notice', r.place, null, null, null,
+        format(
+            'runner %s hears no notifications (a pooler in transaction mode?) and %s', r.place,
+            coalesce('looks every ' || trim_scale(extract(epoch from r.poll)) || ' s', 'only polls')
+        ),
+        'set JOBRUNNER_LISTEN_DSN to a direct address'
     from runners r
     where r.state = 'alive'
         and not r.listening

@@ -20,13 +20,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pytest_postgresql.executors import NoopExecutor
 from pytest_postgresql.factories import postgresql_noproc
 from pytest_postgresql.janitor import DatabaseJanitor
 
 from jobrunner.embedded import EmbeddedServer
 from tests import support
+from tests.pooler import DIRECT, NOTIFIED, Pooler
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -50,10 +51,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=int(os.environ.get("JOBRUNNER_TEST_PG", "18")),
         help="PostgreSQL major to test on (also JOBRUNNER_TEST_PG); combine 16 with -m pg16",
     )
+    parser.addoption(
+        "--pgbouncer",
+        choices=("poll", "listen"),
+        help="give the tests a dsn through PgBouncer (transaction mode, three sessions): poll only, or listening past it",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`slow` runs only when asked for by -m or by naming the test."""
+    """`slow` runs only when asked for by -m or by naming the test; what cannot go through a pooler not with --pgbouncer."""
+    if way := config.option.pgbouncer:
+        unfit = DIRECT | (NOTIFIED if way == "poll" else set())
+        items[:] = [item for item in items if item.name.partition("[")[0] not in unfit]
     if "slow" in config.option.markexpr or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -128,6 +137,13 @@ def migrated(*, host: str, port: int, user: str, dbname: str, password: str | No
 template = postgresql_noproc(depends_on="postgres", dbname="jobrunner", load=[migrated])
 
 
+@pytest.fixture(scope="session")
+def pooler(postgres: Postgres) -> Iterator[Pooler]:
+    """PgBouncer before the run's server."""
+    with Pooler(postgres.host, postgres.port) as running:
+        yield running
+
+
 def _database(at: Postgres | NoopExecutor, template_dbname: str | None) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     janitor = DatabaseJanitor(user=at.user, host=at.host, port=at.port, dbname=name, template_dbname=template_dbname)
@@ -136,9 +152,21 @@ def _database(at: Postgres | NoopExecutor, template_dbname: str | None) -> Itera
 
 
 @pytest.fixture
-def dsn(template: NoopExecutor) -> Iterator[str]:
+def direct_dsn(template: NoopExecutor) -> Iterator[str]:
     """A fresh database with the schema; its sessions are ended and it is dropped after the test."""
     yield from _database(template, template.template_dbname)
+
+
+@pytest.fixture
+def dsn(request: pytest.FixtureRequest, direct_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The way to that database: with --pgbouncer through it, and with --pgbouncer=listen with a listener's way past it."""
+    way = request.config.getoption("--pgbouncer")
+    if way is None:
+        return direct_dsn
+    if way == "listen":
+        monkeypatch.setenv("JOBRUNNER_LISTEN_DSN", direct_dsn)
+    pooler: Pooler = request.getfixturevalue("pooler")
+    return pooler.dsn(str(conninfo_to_dict(direct_dsn)["dbname"]))
 
 
 @pytest.fixture
@@ -148,13 +176,13 @@ def bare_dsn(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def connect(dsn: str) -> Iterator[Connect]:
+def connect(direct_dsn: str) -> Iterator[Connect]:
     """Opens further sessions on the test's database: autocommit, nothing prepared; closed after the test."""
     with ExitStack() as stack:
 
         def open_session(**options: Any) -> Connection:
             chosen = {"autocommit": True, "prepare_threshold": None, **options}
-            session: Connection = psycopg.connect(dsn, **chosen)
+            session: Connection = psycopg.connect(direct_dsn, **chosen)
             stack.callback(session.close)
             return session
 
@@ -162,9 +190,10 @@ def connect(dsn: str) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def conn(connect: Connect) -> Connection:
-    """A session in autocommit on the test's own database."""
-    return connect()
+def conn(dsn: str) -> Iterator[Connection]:
+    """A session in autocommit on the test's own database; with --pgbouncer through it."""
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as session:
+        yield session
 
 
 @pytest.fixture(scope="session")
@@ -206,13 +235,13 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @pytest.fixture
-def blocked(dsn: str) -> Callable[[Connection | int], None]:
+def blocked(direct_dsn: str) -> Callable[[Connection | int], None]:
     """Waits until a session (or backend pid) of the test's database truly waits for a lock."""
     query = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s and state = 'active'"
 
     def wait_until_blocked(session: Connection | int) -> None:
         pid = session if isinstance(session, int) else session.info.backend_pid
-        with psycopg.connect(dsn, autocommit=True) as observer:
+        with psycopg.connect(direct_dsn, autocommit=True) as observer:
             support.wait_until(
                 lambda: observer.execute(query, [pid]).fetchone() == (True,), what=f"a lock wait of {pid}"
             )

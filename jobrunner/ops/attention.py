@@ -97,12 +97,18 @@ def _of_runners(queues: Sequence[QueueRow], runners: Sequence[RunnerRow]) -> Ite
             yield Attention(
                 "runner_silent", "warning", where, f"runner {where} has not beaten for {age}", "jobrunner runners"
             )
-        elif runner.state == "alive" and not runner.listening:
-            where = f"{runner.host}:{runner.pid}"
-            message = f"runner {where} hears no notifications and only polls"
-            yield Attention(
-                "listener_down", "notice", where, message, "set JOBRUNNER_LISTEN_DSN when a pooler is in between"
-            )
+        elif (found := deaf(runner)) is not None:
+            yield found
+
+
+def deaf(runner: RunnerRow) -> Attention | None:
+    """That a live runner hears nothing, with the likely reason, what it costs, and what to do; None when it hears, or is gone."""
+    if runner.state != "alive" or runner.listening:
+        return None
+    often = "only polls" if runner.poll is None else f"looks every {runner.poll.total_seconds():g} s"
+    where = f"{runner.host}:{runner.pid}"
+    message = f"runner {where} hears no notifications (a pooler in transaction mode?) and {often}"
+    return Attention("listener_down", "notice", where, message, "set JOBRUNNER_LISTEN_DSN to a direct address")
 
 
 def _of_queues(

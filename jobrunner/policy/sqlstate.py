@@ -7,6 +7,9 @@ from enum import StrEnum
 LOST_RUNNER = "JR001"
 """Raised by claim_v1: this runner was declared lost."""
 
+NEEDS_READ_COMMITTED = "JR002"
+"""Raised by functions whose locking needs it, before they do anything."""
+
 
 class Trouble(StrEnum):
     """The answers, each for every loop of the runner."""
@@ -46,7 +49,7 @@ _BY_STATE = {
     "28P01": Trouble.STOP,
     "28000": Trouble.STOP,
     "3D000": Trouble.STOP,
-    "JR002": Trouble.STOP,
+    NEEDS_READ_COMMITTED: Trouble.STOP,
 }
 _BY_CLASS = {"08": Trouble.RECONNECT, "53": Trouble.WAIT, "22": Trouble.REFUSED, "23": Trouble.REFUSED}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 from jobrunner.store.jobs import Connection
 from jobrunner.store.queries import query
@@ -17,7 +19,7 @@ _NOTE_LOG_BASE = query("note_log_base")
 _DROP_DEAD = query("drop_dead")
 _DROP_LEFTOVERS = query("drop_leftovers")
 _DROP_EVENT_LEFTOVERS = query("drop_event_leftovers")
-_LOCK_PATIENCE = "2s"
+_LOCK_PATIENCE = 2  # seconds
 _PAGE, _DEAD, _MESSAGES = 5000, 1000, 5000
 
 Table: TypeAlias = Literal["finished_jobs", "events"]
@@ -83,22 +85,21 @@ async def _detach(conn: Connection, old: Partition) -> None:
     detach = sql.SQL("alter table {} detach partition {}").format(
         sql.Identifier("jobrunner", old.table), old.identifier
     )
-    await conn.execute(sql.SQL("set lock_timeout = {}").format(_LOCK_PATIENCE))
+    # Our own clock, because a lock_timeout would be one of the session, which behind a transaction pooler is anybody's.
     try:
-        if old.pending:
-            await conn.execute(detach + sql.SQL(" finalize"))
-        elif old.attached:
-            await conn.execute(detach + sql.SQL(" concurrently"))
-    finally:
-        await conn.execute("reset lock_timeout")
+        async with asyncio.timeout(_LOCK_PATIENCE):
+            if old.pending:
+                await conn.execute(detach + sql.SQL(" finalize"))
+            elif old.attached:
+                await conn.execute(detach + sql.SQL(" concurrently"))
+    except TimeoutError:
+        raise LockNotAvailable(f"{old.name} is in use: not detached within {_LOCK_PATIENCE} s") from None
 
 
 async def _drop(conn: Connection, old: Partition) -> None:
-    await conn.execute(sql.SQL("set lock_timeout = {}").format(_LOCK_PATIENCE))
-    try:
+    async with conn.transaction():
+        await conn.execute(sql.SQL("set local lock_timeout = '{}s'").format(_LOCK_PATIENCE))
         await conn.execute(sql.SQL("drop table if exists {}").format(old.identifier))
-    finally:
-        await conn.execute("reset lock_timeout")
 
 
 async def drop_dead(conn: Connection) -> bool:

@@ -12,7 +12,20 @@ CHANNEL = "jobrunner"
 
 
 class Silent(Exception):
-    """The session's own notification did not come back: a pooler swallows them, or the connection is dead."""
+    """Notifications do not arrive: a pooler swallows them, or the connection is dead. The text says which is likely."""
+
+
+async def is_lent(conn: AsyncConnection[Any]) -> bool:
+    """Whether a pooler lends us a server's session: it gives each client a process id of its own invention."""
+    return await _backend(conn) != conn.info.backend_pid
+
+
+async def is_lasting(conn: AsyncConnection[Any], other: AsyncConnection[Any]) -> bool:
+    """Whether two clients of a pooler keep their sessions: each is asked which it has while the other one holds its own."""
+    async with other.transaction():
+        before = await _backend(conn), await _backend(other)
+    async with conn.transaction():
+        return before == (await _backend(conn), await _backend(other))
 
 
 async def listen(conn: AsyncConnection[Any], probe: str) -> None:
@@ -21,13 +34,23 @@ async def listen(conn: AsyncConnection[Any], probe: str) -> None:
     await conn.execute(sql.SQL("listen {}").format(sql.Identifier(probe)))
 
 
+async def _backend(conn: AsyncConnection[Any]) -> int:
+    row = await (await conn.execute("select pg_backend_pid()")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def ask(conn: AsyncConnection[Any], probe: str) -> None:
+    """Send the notification that proves that notifications arrive."""
+    await conn.execute("select pg_notify(%s, '')", [probe])
+
+
 async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncIterator[str | None]:
-    """Payloads of wake-ups for about *seconds*; None for the session's own probe, the proof that notifications arrive.
+    """Payloads of wake-ups for about *seconds*; None for the *probe* that was asked for before: notifications arrive.
 
     Raises:
-        Silent: the probe that was sent first did not come back in that time.
+        Silent: it did not come in that time.
     """
-    await conn.execute("select pg_notify(%s, '')", [probe])
     heard = False
     async for notification in conn.notifies(timeout=seconds):
         if notification.channel == probe:
@@ -36,4 +59,4 @@ async def hear(conn: AsyncConnection[Any], probe: str, seconds: float) -> AsyncI
         else:
             yield notification.payload
     if not heard:
-        raise Silent
+        raise Silent("notifications do not arrive")

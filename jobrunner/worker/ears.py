@@ -5,61 +5,94 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import psycopg
 
-from jobrunner.store.listener import Silent, hear, listen
-from jobrunner.telemetry import Telemetry
-from jobrunner.worker.link import Session, connect, pause
+from jobrunner.store.listener import Silent, ask, hear, is_lasting, is_lent, listen
+from jobrunner.telemetry import Telemetry, log
+from jobrunner.worker.link import connect, pause
+from jobrunner.worker.patience import Session, answered, sever
 
 _PROBE = 5.0
+_LENT_PAUSE = 60.0  # seconds, at the most, until it looks again whether the pooler is gone
+
+
+class Lent(Silent):
+    """A pooler lends out the server's sessions: to LISTEN would leave one of them listening for whoever gets it next."""
 
 
 class Ears:
-    """Calls *wake* at every notification, with its payload; `listening` says whether they arrive."""
+    """Calls *wake* at every notification, with its payload; `listening` says whether they arrive.
+
+    *around*: an address past the pooler that *dsn* leads through. Whoever gives one answers for it that its sessions are lasting;
+    it is proved by a notification that is sent through *dsn*. Without it nothing listens behind a pooler.
+    """
 
     def __init__(
-        self, dsn: str, wake: Callable[[str], None], telemetry: Telemetry, on_heard: Callable[[], None] = lambda: None
+        self,
+        dsn: str,
+        wake: Callable[[str], None],
+        telemetry: Telemetry,
+        on_heard: Callable[[], None] = lambda: None,
+        *,
+        around: str | None = None,
     ) -> None:
         self._on_heard = on_heard
-        self._dsn, self._wake, self._telemetry = dsn, wake, telemetry
+        self._dsn, self._around, self._wake, self._telemetry = dsn, around, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
         self.listening = False
 
     async def run(self) -> None:
         """Listen until cancelled. Polling goes on meanwhile: without ears a job costs latency, never itself."""
-        tries = 0
+        tries, told = 0, ""
         while True:
             conn: Session | None = None
-            reason = ""
+            reason, longest = "", 5.0
             try:
-                async with asyncio.timeout(
-                    _PROBE * 2
-                ):  # wait_for may swallow a cancellation, and a stop would never end
-                    conn = await connect(self._dsn, "listen")
-                    await listen(conn, self._channel)
+                conn = await connect(self._around or self._dsn, "listen")
+                await self._begin(conn)
                 self._wake("")  # whatever came while nobody listened
                 while True:
-                    async with asyncio.timeout(_PROBE * 2):
-                        async for payload in hear(conn, self._channel, _PROBE):
-                            if payload is None:
-                                self._hears()
-                                tries = 0
-                            else:
-                                self._wake(payload)
-            except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
+                    async for payload in hear(conn, self._channel, _PROBE):
+                        if payload is None:
+                            self._hears()
+                            tries, told = 0, ""
+                        else:
+                            self._wake(payload)
+                    await self._ask(conn)
+            except Lent as silent:
+                reason, longest = str(silent), _LENT_PAUSE
+            except (Silent, psycopg.Error, OSError) as error:
                 reason = str(error).strip() or type(error).__name__
-            except Silent:
-                reason = "notifications do not arrive (a transaction pooler? set JOBRUNNER_LISTEN_DSN)"
             finally:
                 self.listening = False
                 if conn is not None:
-                    await _sever(conn)
+                    await _leave(conn)
             self._telemetry.emit("listener.down", reason=reason)
+            if reason != told:
+                log.warning("hears no notifications, looks at its poll interval: %s", reason.partition("\n")[0])
+                told = reason
             tries += 1
-            await asyncio.sleep(pause(tries))
+            await asyncio.sleep(pause(tries, longest))
+
+    async def _begin(self, conn: Session) -> None:
+        """Listen where that lasts, and ask for the first proof where jobs are written: that shows that it is the same database."""
+        if await answered(conn, is_lent(conn), *_patience()):
+            if self._around is None:
+                raise Lent("a pooler is in between; set JOBRUNNER_LISTEN_DSN to a direct address")
+            async with _second(self._around) as other:
+                if not await answered(conn, is_lasting(conn, other), *_patience()):
+                    raise Lent("JOBRUNNER_LISTEN_DSN leads through a pooler; set it to a direct address")
+        await answered(conn, listen(conn, self._channel), *_patience())
+        if self._around is None:
+            await self._ask(conn)
+        else:
+            async with _second(self._dsn) as sender:
+                await self._ask(sender)
+
+    async def _ask(self, conn: Session) -> None:
+        await answered(conn, ask(conn, self._channel), *_patience())
 
     def _hears(self) -> None:
         if not self.listening:
@@ -68,9 +101,22 @@ class Ears:
             self._telemetry.emit("listener.up", reason="")
 
 
-async def _sever(conn: Session) -> None:
-    """Close, the socket first: behind a middlebox that acknowledges for a dead server a polite good-bye would wait."""
-    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as wire:
-        wire.shutdown(socket.SHUT_RDWR)
+@contextlib.asynccontextmanager
+async def _second(dsn: str) -> AsyncIterator[Session]:
+    conn = await connect(dsn, "listen")
+    try:
+        yield conn
+    finally:
+        await _leave(conn)
+
+
+async def _leave(conn: Session) -> None:
+    """Without a polite good-bye, which would wait for a server that does not answer."""
+    sever(conn)
     with contextlib.suppress(Exception):
         await conn.close()
+
+
+def _patience() -> tuple[float, float]:
+    """Seconds for an answer, and for one to a request to cancel: with the probe before them, less than two probes."""
+    return 0.6 * _PROBE, 0.2 * _PROBE

@@ -12,6 +12,7 @@ import psycopg
 from jobrunner.store import runners
 from jobrunner.telemetry import log
 from jobrunner.worker.link import SOCKET, pause
+from jobrunner.worker.patience import limited, sever
 
 
 class Pulse(Protocol):
@@ -32,13 +33,19 @@ class Pulse(Protocol):
 
 
 class Heartbeat:
-    """Beats every *interval* seconds until stopped; a gap of more than *patience* seconds makes the lease uncertain."""
+    """Beats every *interval* seconds until stopped; a gap of more than *patience* seconds makes the lease uncertain.
+
+    A beat without an answer is cut off early enough that the next one, on a new connection, comes well within *patience*.
+    """
 
     def __init__(self, dsn: str, pulse: Pulse, interval: float, patience: float) -> None:
         self._dsn, self._pulse, self._interval, self._patience = dsn, pulse, interval, patience
+        self._limit = max(_LEAST_LIMIT, 0.6 * interval)
+        self._last_try = 0.2 * interval
         self._stop = threading.Event()
         self._again = threading.Event()
         self._thread = threading.Thread(target=self._live, name="jobrunner heartbeat", daemon=True)
+        self._conn: psycopg.Connection[tuple[Any, ...]] | None = None
         self._healthy_since: float | None = None
         self._last_good = time.monotonic()
 
@@ -48,11 +55,14 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop beating; returns when the thread has ended, or soon: a beat may wait for a lock, and the thread is a daemon."""
+        """Stop beating; returns when the thread has ended: a beat that waits for a lock, or for a network, is cut off."""
         self._stop.set()
         self._again.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=0.5)
+            self._thread.join(timeout=_LAST_WORD)
+            if (conn := self._conn) is not None:
+                sever(conn)
+            self._thread.join(timeout=_LAST_WORD)  # it may be connecting; the thread is a daemon
 
     def nudge(self) -> None:
         """Beat now."""
@@ -72,28 +82,27 @@ class Heartbeat:
         return 0.0 if since is None or now - self._last_good > self._patience else now - since
 
     def _live(self) -> None:
-        conn: psycopg.Connection[tuple[Any, ...]] | None = None
         tries = 0
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                if conn is None:
-                    conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **_SOCKET)
+                if self._conn is None:
+                    self._conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **_SOCKET)
                 runner_id = self._pulse.runner_id
                 busy, listening = self._pulse.vitals()
-                alive, cancel = runners.beat(conn, runner_id, busy, listening=listening)
+                with limited(self._conn, self._limit, self._last_try):
+                    alive, cancel = runners.beat(self._conn, runner_id, busy, listening=listening)
             except Exception as error:
                 # Whatever it is, a heartbeat that ends is worse than one that tries again.
-                if tries == 0:
+                if tries == 0 and not self._stop.is_set():
                     log.warning("heartbeat failed: %s", str(error).strip().partition("\n")[0])
                 self._healthy_since = None
-                if conn is not None:
-                    with contextlib.suppress(Exception):
-                        conn.close()
-                    conn = None
+                self._close()
                 tries += 1
                 self._stop.wait(pause(tries, min(2.0, self._interval)))
                 continue
+            if self._stop.is_set():
+                break  # nobody is left to hear of it
             tries = 0
             if alive:
                 if self._healthy_since is None or time.monotonic() - self._last_good > self._patience:
@@ -105,9 +114,15 @@ class Heartbeat:
                 self._pulse.lost(runner_id)
             self._again.wait(self._interval if alive else min(0.2, self._interval))
             self._again.clear()
+        self._close()
+
+    def _close(self) -> None:
+        conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(Exception):
                 conn.close()
 
 
+_LAST_WORD = 0.5  # seconds for the beat that is under way at the end
+_LEAST_LIMIT = 1.0  # seconds for a beat: a machine that is short of everything is no proof of a dead connection
 _SOCKET = {**SOCKET, "connect_timeout": 4, "tcp_user_timeout": 4_000, "application_name": "jobrunner heartbeat"}

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -23,12 +23,15 @@ import psycopg
 from jobrunner.store import history, jobs, runners
 from jobrunner.store.jobs import Known
 from jobrunner.telemetry import Telemetry, log
-from jobrunner.worker.link import Link, Lost, Session
+from jobrunner.worker.link import Link, Lost
 from jobrunner.worker.loop import Loop
+from jobrunner.worker.patience import Session
 from jobrunner.worker.slots import Slots
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_RETENTION = 600.0  # seconds for one of its steps
 
 _RESCUE, _SWEEP, _UNPARK, _PARK = 500, 500, 2000, 5000  # rows at a time
 
@@ -140,7 +143,8 @@ class Housekeeping:
     async def _retain(self) -> bool:
         # A connection of its own: what takes long must not stand before a settlement. Each step for itself: one reader of an
         # old day must not keep the rest from being done.
-        link = Link(self._dsn, "retention")
+        link = Link(self._dsn, "retention", limit=_RETENTION)
+        bare = Link(self._dsn, "retention", limit=_RETENTION, whole=False)  # a detach cannot be in a transaction
         try:
             await self._step(link, runners.make_partitions, 7)
             await self._step(link, jobs.repair_keys)
@@ -150,17 +154,22 @@ class Housekeeping:
             while await self._step(link, history.drop_event_leftovers):
                 pass
             for old in await self._step(link, history.old_partitions, "finished_jobs") or ():
-                await self._step(link, history.drop_history, old)
+                await self._step(bare, history.drop_history, old)
             for old in await self._step(link, history.old_partitions, "events") or ():
-                if holders := await self._step(link, history.drop_log, old):
+                if holders := await self._step(bare, history.drop_log, old):
                     log.warning("the log of %s stays: %s need it", old.name, ", ".join(holders))
                     break  # a later day would be needed too
         finally:
             await link.close()
+            await bare.close()
         return False
 
     async def _step(
-        self, link: Link, step: Callable[Concatenate[Session, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+        self,
+        link: Link,
+        step: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R | None:
         try:
             return await link.run(step, *args, **kwargs)

@@ -11,8 +11,10 @@ from psycopg.rows import tuple_row
 
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import SOCKET
+from jobrunner.worker.patience import answered, limited
 
 _MOST = 4
+_LIMIT, _LAST_TRY = 3.0, 1.0  # seconds for a connection to show that it lives
 
 
 class Lending:
@@ -36,7 +38,7 @@ class Lending:
             min_size=0,
             max_size=_MOST,
             open=False,
-            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            check=_check_async,
             name="jobrunner handlers",
         )
         self._sync = psycopg_pool.ConnectionPool[Connection[Any]](
@@ -45,7 +47,7 @@ class Lending:
             min_size=0,
             max_size=_MOST,
             open=False,
-            check=psycopg_pool.ConnectionPool.check_connection,
+            check=_check,
             name="jobrunner handlers",
         )
 
@@ -76,3 +78,12 @@ class Lending:
         """Close both; a handler thread that still runs finds its pool closed."""
         await self._async.close(timeout=2)
         self._sync.close(timeout=0.5)
+
+
+async def _check_async(conn: AsyncConnection[Any]) -> None:
+    await answered(conn, psycopg_pool.AsyncConnectionPool.check_connection(conn), _LIMIT, _LAST_TRY)
+
+
+def _check(conn: Connection[Any]) -> None:
+    with limited(conn, _LIMIT, _LAST_TRY):
+        psycopg_pool.ConnectionPool.check_connection(conn)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import tuple_row
 
-from jobrunner.policy.sqlstate import Trouble, classify
+from jobrunner.policy.sqlstate import NEEDS_READ_COMMITTED, Trouble, classify
 from jobrunner.telemetry import log
+from jobrunner.worker import patience
+from jobrunner.worker.patience import Session, answered
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Session: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _EXHAUSTED_WAIT = 30.0
@@ -56,20 +57,22 @@ def trouble(error: psycopg.Error) -> Trouble:
 
 
 class Link:
-    """One purpose's connection; calls of several coroutines follow one another."""
+    """One purpose's connection; calls of several coroutines follow one another. *limit*: seconds that a call may take; None is
+    what `patience` says. *whole*: a call may be put into one transaction."""
 
-    def __init__(self, dsn: str, purpose: str) -> None:
-        self._dsn, self.purpose = dsn, purpose
+    def __init__(self, dsn: str, purpose: str, *, limit: float | None = None, whole: bool = True) -> None:
+        self._dsn, self.purpose, self._limit, self._whole = dsn, purpose, limit, whole
         self._conn: Session | None = None
         self._turn = asyncio.Lock()
 
     async def run(
-        self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+        self, call: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """`call(conn, …)` once, on a session that was alive before.
 
         Raises:
-            Lost: the session broke during the call, or the server cannot be used now. The next run opens a new one.
+            Lost: the session broke during the call or gave no answer in time, or the server cannot be used now. The next run
+                opens a new one.
             Broken: a configuration error.
             psycopg.Error: anything else; the session is still good.
         """
@@ -77,16 +80,25 @@ class Link:
             return await self._run(call, *args, **kwargs)
 
     async def _run(
-        self, call: Callable[Concatenate[Session, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+        self, call: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         conn = await self._session()
+        statement = call if conn.isolation_level is None or not self._whole else _in_transaction(call)
         try:
-            return await call(conn, *args, **kwargs)
+            return await answered(
+                conn, statement(conn, *args, **kwargs), self._limit or patience.LIMIT, patience.LAST_TRY
+            )
         except psycopg.Error as error:
             match trouble(error):
                 case Trouble.RECONNECT | Trouble.WAIT:
                     await self.close()
                     raise Lost(str(error)) from error
+                case Trouble.STOP if (
+                    error.sqlstate == NEEDS_READ_COMMITTED and conn.isolation_level is None and self._whole
+                ):
+                    # A pooler's sessions may differ: one began before the role's default was changed. Nothing was done yet.
+                    await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
+                    return await self._run(call, *args, **kwargs)
                 case Trouble.STOP:
                     raise Broken(str(error)) from error
                 case _:
@@ -95,7 +107,7 @@ class Link:
                         raise Lost(str(error)) from error
                     raise
         except asyncio.CancelledError:
-            await self.close()  # the answer may still come: nobody else may read it
+            self._conn = None  # closed by `answered`: the answer may still come, and nobody else may read it
             raise
 
     async def open_once(self) -> Session:
@@ -126,8 +138,22 @@ class Link:
                 await conn.close()
 
 
+def _in_transaction(
+    call: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Session, P], Coroutine[Any, Any, R]]:
+    async def run(conn: Session, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async with conn.transaction():
+            return await call(conn, *args, **kwargs)
+
+    return run
+
+
 async def connect(dsn: str, purpose: str) -> Session:
-    """A session for our own statements: autocommit, READ COMMITTED whatever the role's default, nothing prepared."""
+    """A session for our own statements: autocommit, nothing prepared, nothing set that has to last.
+
+    READ COMMITTED whatever the role's default: where that is another one `isolation_level` is set, and a Link begins its
+    transactions with it. A setting of the session would be lost, or become somebody else's, behind a transaction pooler.
+    """
     conn = await AsyncConnection.connect(
         dsn,
         autocommit=True,
@@ -135,8 +161,17 @@ async def connect(dsn: str, purpose: str) -> Session:
         row_factory=tuple_row,
         **{**SOCKET, "application_name": f"jobrunner {purpose}"},
     )
-    # Only where the role's default is another one: a setting of the session is lost, or leaks, behind a transaction pooler.
-    row = await (await conn.execute("select current_setting('default_transaction_isolation')")).fetchone()
-    if row != ("read committed",):
-        await conn.execute("set default_transaction_isolation = 'read committed'")
+    try:
+        if await answered(conn, _default_isolation(conn), patience.LIMIT / 2, patience.LAST_TRY) != "read committed":
+            await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)
+    except BaseException as error:
+        if not isinstance(error, asyncio.CancelledError):  # then `answered` closes it
+            await conn.close()
+        raise
     return conn
+
+
+async def _default_isolation(conn: Session) -> str:
+    row = await (await conn.execute("select current_setting('default_transaction_isolation')")).fetchone()
+    assert row is not None
+    return str(row[0])

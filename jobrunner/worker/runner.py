@@ -18,10 +18,11 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 
@@ -52,6 +53,8 @@ from jobrunner.worker.sequencer import Sequencer
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 from jobrunner.worker.threads import Threads
+
+R = TypeVar("R")
 
 _LAST_WORDS = (
     2.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
@@ -223,7 +226,11 @@ class Runner:
         )
         self._settler = Settler(self._settle_link, self._identity, self.telemetry, self._claimer, self._gate)
         self._ears = Ears(
-            config.listen_dsn(self._dsn), self._notified, self.telemetry, on_heard=lambda: self._lease.heard()
+            self._dsn,
+            self._notified,
+            self.telemetry,
+            on_heard=lambda: self._lease.heard(),
+            around=config.listen_dsn(),
         )
         self._lease = Lease(
             self._dsn,
@@ -248,7 +255,7 @@ class Runner:
 
         try:
             await self._check_database()
-            await self._identity.register()
+            await self._patiently(self._identity.register)
             await self._subscribe()
         except BaseException:
             await self._close()
@@ -399,7 +406,8 @@ class Runner:
     async def _subscribe(self) -> None:
         """Make the app's subscriptions known; one that is there differently stays as it is, and a person hears of it."""
         for one in self.app.subscriptions:
-            if found := await self._claim_link.run(events.subscribe, one.declaration):
+            subscribe = partial(self._claim_link.run, events.subscribe, one.declaration)
+            if found := await self._patiently(subscribe):
                 log.warning(
                     "subscription %s stays as it is: %s; to change it: jobrunner subs apply APP",
                     one.name,
@@ -407,6 +415,14 @@ class Runner:
                     extra={"subscription": one.name},
                 )
                 self.telemetry.emit("subscription.differs", subscription=one.name, differences=found)
+
+    async def _patiently(self, step: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Its result, however long somebody (a migration) holds what it needs: a start that gave up would only be tried again."""
+        while True:
+            try:
+                return await step()
+            except psycopg.errors.QueryCanceled:
+                log.warning("the start waits: a statement of it had no answer in time; is there a lock on our tables?")
 
     def _about(self) -> runners.Registration:
         return runners.Registration(

@@ -55,6 +55,8 @@ def no_runner(conn: Connection) -> None:
 def silent_and_deaf(conn: Connection) -> None:
     calls.register(conn, 1, ["shop.send"])
     calls.register(conn, 2, ["shop.send"])
+    calls.register(conn, 3, ["shop.send"])
+    conn.execute("update jobrunner.runners set poll = '1500 ms' where id = 3")
     conn.execute("update jobrunner.runners set beat_at = now() - interval '5 minutes', host = 'mail-1' where id = 2")
 
 

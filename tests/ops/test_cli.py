@@ -7,11 +7,13 @@ import json
 import logging
 import re
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from typer.main import get_command
 
 from jobrunner.ops import logs
@@ -20,8 +22,9 @@ from jobrunner.ops.cli.main import app
 from jobrunner.ops.cli.session import expand_embedded
 from jobrunner.store.migrate import SCHEMA_VERSION
 from jobrunner.version import VERSION
-from tests.conftest import Connection
+from tests.conftest import Connect, Connection
 from tests.ops.shell import Shell, bury, enqueue, register, spawn, states
+from tests.pooler import Pooler
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -378,6 +381,31 @@ def test_runners_shows_the_live_ones_and_with_all_the_gone(shell: Shell, conn: C
     assert all(words in shown for words in ("host-1", "4711", "alive", "3/10", "mail", "shop.send"))
     assert shell("runners", "--json").json == []
     assert [one["state"] for one in shell("runners", "--all", "--json").json] == ["stopped"]
+
+
+def test_a_runner_that_hears_nothing_is_explained_and_one_that_hears_is_not(shell: Shell, conn: Connection) -> None:
+    runner = register(conn, "shop.send")
+    assert "hears" not in shell("runners").out + shell("status").out
+    conn.execute("update jobrunner.runners set listening = false, poll = '1.5 s' where id = %s", [runner])
+
+    why = "runner host-1:4711 hears no notifications (a pooler in transaction mode?) and looks every 1.5 s"
+    todo = "set JOBRUNNER_LISTEN_DSN to a direct address"
+    assert f"{why}; {todo}" in " ".join(shell("runners").out.split())
+    assert f"notice {why} {todo}" in " ".join(shell("status").out.split())
+    conn.execute("select jobrunner.stop_v1(%s)", [runner])
+    assert "hears" not in shell("runners", "--all").out
+
+
+def test_through_a_pooler_a_command_leaves_the_isolation_level_alone(
+    shell: Shell, connect: Connect, pooler: Pooler, direct_dsn: str
+) -> None:
+    name = conninfo_to_dict(direct_dsn)["dbname"]
+    connect().execute(f"alter database {name} set default_transaction_isolation = 'repeatable read'".encode())
+
+    refused = replace(shell, dsn=pooler.dsn(str(name)))("queues", "list")
+    assert refused.code == 2
+    assert refused.err.startswith("error: default_transaction_isolation of this role is repeatable read, which cannot")
+    assert replace(shell, dsn=direct_dsn)("queues", "list").code == 0
 
 
 def test_status_counts_every_state_and_finds_what_needs_a_person(shell: Shell, conn: Connection) -> None:

@@ -9,7 +9,8 @@ import pytest
 from jobrunner.telemetry import Telemetry
 from jobrunner.worker import ears as module
 from jobrunner.worker.ears import Ears
-from jobrunner.worker.link import Session, connect
+from jobrunner.worker.link import connect
+from jobrunner.worker.patience import Session
 from tests.conftest import Connection
 from tests.support import eventually
 from tests.worker.rig import Events, terminate, within

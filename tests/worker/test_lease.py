@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from functools import partial
 from typing import Any
@@ -172,7 +170,7 @@ async def test_a_transaction_that_is_left_during_a_renewal_is_not_refused(
 
 
 async def test_a_runner_without_a_heartbeat_stops_claiming_and_cancels_what_may_not_go_on(
-    app: App, dsn: str, conn: Connection
+    app: App, dsn: str, conn: Connection, connect: Connect
 ) -> None:
     told: list[str] = []
     go = asyncio.Event()
@@ -194,9 +192,8 @@ async def test_a_runner_without_a_heartbeat_stops_claiming_and_cancels_what_may_
     async with Runner(app, dsn, **FAST) as runner:
         events = Events(runner.telemetry)
         await eventually(lambda: len(runner._slots.running) == 2, what="the runs")
-        pid = await eventually(lambda: backend(conn, "heartbeat"), what="its heartbeat")
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)  # neither an answer nor an error: a frozen server process, a network that swallows
+        holder = connect(autocommit=False)
+        holder.execute("lock table jobrunner.runners in share row exclusive mode")  # no beat gets through
         try:
             (facts,) = await events.wait_for("runner.uncertain", deadline=5)
             assert facts["silent_seconds"] < 3, "before the lease has run out"
@@ -205,7 +202,7 @@ async def test_a_runner_without_a_heartbeat_stops_claiming_and_cancels_what_may_
             await eventually(lambda: state(conn, first[0]) == "ready", what="the handing back")
             assert state(conn, later) == "ready"
         finally:
-            os.kill(pid, signal.SIGCONT)
+            holder.rollback()
         go.set()
         await eventually(lambda: [state(conn, each) for each in (*first, later)] == ["succeeded"] * 3, what="the ends")
 

@@ -148,7 +148,7 @@ def _database(dsn: str | None, *, quiet: bool) -> Iterator[tuple[str, Path | Non
 
 def _set_up(dsn: str) -> None:
     with psycopg.connect(
-        make_conninfo("", **{"connect_timeout": 10, **conninfo_to_dict(dsn)}), autocommit=True
+        make_conninfo("", **{"connect_timeout": 10, **conninfo_to_dict(dsn)}), autocommit=True, prepare_threshold=None
     ) as conn:
         migrate(conn)
         with conn.transaction():
@@ -159,7 +159,7 @@ def _set_up(dsn: str) -> None:
 
 async def _import(dsn: str, source: Source, *, provider: str, folder: Path | None, slots: int, quiet: bool) -> int:
     """Submits the import, or finds the one to go on with, and runs it to its end; returns its id."""
-    async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
+    async with await AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
         unfinished = await imports.unfinished(conn, source, provider)
         if unfinished is None:
             async with conn.transaction():
@@ -226,7 +226,7 @@ async def _look(conn: AsyncConnection[Any], job_id: int) -> tuple[str, Progress]
 
 
 async def _report(dsn: str, import_id: int, source: Source, *, errors: Path | None, json: bool, quiet: bool) -> None:
-    async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
+    async with await AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
         found, bad = await report.figures(conn, import_id), await report.groups(conn, import_id)
         if errors is not None:
             await report.write_errors(conn, import_id, errors)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from jobrunner.ops import shapes
+from jobrunner.ops import attention, shapes
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.jobs import Reason
 from jobrunner.ops.cli.session import Session, actor, command
@@ -62,7 +62,11 @@ def list_runners(
     """List the runners: where they are, what they read, how busy they are."""
     with session.connect() as conn:
         runners = overview.list_runners(conn, gone=every)
-    session.show(lambda: [shapes.runner_shape(runner) for runner in runners], lambda: runner_table(runners))
+    deaf = [found for runner in runners if (found := attention.deaf(runner)) is not None]
+    notes = [Text(f"{found.message}; {found.hint}", style="yellow") for found in deaf]
+    session.show(
+        lambda: [shapes.runner_shape(runner) for runner in runners], lambda: Group(runner_table(runners), *notes)
+    )
 
 
 def queue_table(queues: list[QueueRow]) -> RenderableType:

@@ -94,8 +94,19 @@ def connect(dsn: str) -> Connection:
     if "PGCONNECT_TIMEOUT" not in os.environ:
         given.setdefault("connect_timeout", _CONNECT_SECONDS)
     conn = psycopg.connect(make_conninfo("", **given), autocommit=True, prepare_threshold=None)
-    conn.execute("set default_transaction_isolation = 'read committed'")  # op_cancel and op_discard need it
+    level, pid = conn.execute("select current_setting('default_transaction_isolation'), pg_backend_pid()").fetchall()[0]
+    if level != "read committed":  # what an op_* function needs
+        if pid != conn.info.backend_pid:  # the session is a pooler's: somebody else would get it with our setting
+            conn.close()
+            raise ConfigError("default_transaction_isolation", _ISOLATION.format(level))
+        conn.execute("set default_transaction_isolation = 'read committed'")
     return conn
+
+
+_ISOLATION = (
+    "of this role is {}, which cannot be changed through a pooler: alter role … set default_transaction_isolation = "
+    "'read committed', or give the address of the server itself"
+)
 
 
 def actor() -> str:
