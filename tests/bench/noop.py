@@ -75,10 +75,11 @@ def enqueue(jobs: str) -> None:
 
 
 def stamps(jobs: str) -> None:
-    """Run `stamp` until that many have started; print what they saw."""
+    """Say "ready", run `stamp` until that many have started; print what they saw."""
 
     async def run() -> None:
         async with Runner(app):
+            print("ready", flush=True)
             await started.all.wait()
 
     started.wanted = int(jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.bench.contenders import bare_sql, graphile_worker, jobrunner, pgqueuer, procrastinate
 from tests.bench.rounds import Contender
+from tests.bench.starts import Starter
 
 CONTENDERS: dict[str, Contender] = {
     contender.name: contender
@@ -22,3 +23,8 @@ ENQUEUERS: dict[str, Contender] = {
     for contender in (jobrunner.ENQUEUE, graphile_worker.ENQUEUE, pgqueuer.ENQUEUE, procrastinate.ENQUEUE)
 }
 """Of bin/bench enqueue."""
+
+STARTERS: dict[str, Starter] = {
+    starter.name: starter for starter in (jobrunner.START, graphile_worker.START, pgqueuer.START)
+}
+"""Of bin/bench latency."""

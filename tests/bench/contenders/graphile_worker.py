@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from tests.bench import peers
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "graphile-worker"
 OPTIONS = {
@@ -66,7 +70,7 @@ def _fill(database: Database, jobs: int) -> None:
 
 
 def _drain(database: Database, jobs: int) -> float:
-    printed = peers.call(_program("drain", str(jobs), json.dumps(OPTIONS)), database, NO_LOG_SUCCESS="1")
+    printed = peers.call(_program("drain", str(jobs), json.dumps(OPTIONS)), database)
     return float(json.loads(printed.splitlines()[-1])["seconds"])
 
 
@@ -95,4 +99,21 @@ ENQUEUE = Contender(
     install=_install,
     prepare=lambda database, jobs: _create(database),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    conn.execute("select graphile_worker.add_job('stamp', json_build_object('n', %s::int))", [n])
+
+
+AWAKE = {"concurrentJobs": 10, "maxPoolSize": 12}
+"""A local queue and batched completion could only delay a start; a pool of concurrentJobs + 2 is its own advice."""
+
+START = Starter(
+    name=NAME,
+    how=f"its SQL add_job; run() of one Node process with preset.worker {json.dumps(AWAKE)}, which listens",
+    install=_install,
+    prepare=_create,
+    command=lambda jobs: _program("stamps", str(jobs), json.dumps(AWAKE)),
+    write=_write,
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from tests.bench import peers
+import psycopg
+
+from tests.bench import noop, peers
 from tests.bench.contenders import bare_sql
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "jobrunner"
 SLOTS = 10
@@ -51,4 +55,18 @@ ENQUEUE = Contender(
     install=lambda: "this checkout",
     prepare=lambda database, jobs: bare_sql.fill(database, 0),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    noop.app.enqueue(conn, noop.stamp.job(n))
+
+
+START = Starter(
+    name=NAME,
+    how="app.enqueue; Runner(slots=10) with every setting as it comes",
+    install=lambda: "this checkout",
+    prepare=lambda database: bare_sql.fill(database, 0),
+    command=lambda jobs: command("stamps", str(jobs)),
+    write=_write,
 )

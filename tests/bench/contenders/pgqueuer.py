@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
+
 from tests.bench import peers
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "pgqueuer"
 BATCH = 500
@@ -25,23 +30,23 @@ def _create(database: Database) -> None:
         conn.execute(schema.encode())
 
 
+INSERT = """
+with queued as (
+    insert into pgqueuer (priority, status, entrypoint, payload)
+    select 0, 'queued', %s, convert_to(json_build_object('n', n)::text, 'utf8')
+    from generate_series(%s::int, %s::int) n
+    returning id, status, entrypoint, priority
+)
+insert into pgqueuer_log (job_id, status, entrypoint, priority)
+select id, status, entrypoint, priority
+from queued
+"""
+
+
 def _fill(database: Database, jobs: int) -> None:
     _create(database)
     with database.connect() as conn:
-        conn.execute(
-            """
-            with queued as (
-                insert into pgqueuer (priority, status, entrypoint, payload)
-                select 0, 'queued', 'noop', convert_to(json_build_object('n', n)::text, 'utf8')
-                from generate_series(1, %s) n
-                returning id, status, entrypoint, priority
-            )
-            insert into pgqueuer_log (job_id, status, entrypoint, priority)
-            select id, status, entrypoint, priority
-            from queued
-            """,
-            [jobs],
-        )
+        conn.execute(INSERT, ["noop", 1, jobs])
 
 
 def _drain(database: Database, jobs: int) -> float:
@@ -90,4 +95,18 @@ ENQUEUE = Contender(
     install=_install,
     prepare=lambda database, jobs: _create(database),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    conn.execute(INSERT, ["stamp", n, n])
+
+
+START = Starter(
+    name=NAME,
+    how="the INSERT of its Queries.enqueue; PgQueuer.run() with every setting as it comes, which listens",
+    install=_install,
+    prepare=_create,
+    command=lambda jobs: [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "stamps", str(jobs)],
+    write=_write,
 )

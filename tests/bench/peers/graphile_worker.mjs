@@ -1,14 +1,16 @@
 // migrate: installs graphile-worker's schema. drain JOBS OPTIONS: runs that many jobs, then prints the database's clock at the
 // claim of the first and when a second connection first found the jobs table empty: the worker deletes what it completed, so
-// no row is left to read that time from. enqueue JOBS CHUNK: fills the queue in one transaction and prints the seconds. The database is found through PGHOST and its kind.
+// no row is left to read that time from. enqueue JOBS CHUNK: fills the queue in one transaction and prints the seconds.
+// stamps JOBS OPTIONS: says "ready", runs that many jobs, and prints when each started. The database is found through PGHOST and its kind.
 import { EventEmitter } from "node:events";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
+process.env.NO_LOG_SUCCESS = "1"; // a line a job is no part of the work
 const [modules, command, jobs, option] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const load = (name) => import(pathToFileURL(require.resolve(name)));
-const { makeWorkerUtils, runMigrations, runOnce } = await load("graphile-worker");
+const { makeWorkerUtils, run, runMigrations, runOnce } = await load("graphile-worker");
 const { default: pg } = await load("pg");
 
 async function drain(expected, worker) {
@@ -53,6 +55,20 @@ async function enqueue(count, chunk) {
   await pool.end();
 }
 
+async function stamps(expected, worker) {
+  const seen = [];
+  const stamp = async ({ n }) => {
+    const at = Number(process.hrtime.bigint()) / 1e9;
+    seen.push([n, at]);
+    if (seen.length === expected) void runner.stop();
+  };
+  const runner = await run({ preset: { worker }, noHandleSignals: true, taskList: { stamp } });
+  console.log("ready");
+  await runner.promise;
+  console.log(JSON.stringify(seen));
+}
+
 if (command === "migrate") await runMigrations({ preset: { worker: {} } });
 else if (command === "enqueue") await enqueue(Number(jobs), Number(option));
+else if (command === "stamps") await stamps(Number(jobs), JSON.parse(option));
 else await drain(Number(jobs), JSON.parse(option));

@@ -1,4 +1,5 @@
-"""drain BATCH: drains pgqueuer's queue. enqueue JOBS CHUNK: fills it and prints the seconds.
+"""drain BATCH: drains pgqueuer's queue. enqueue JOBS CHUNK: fills it and prints the seconds. stamps JOBS: says "ready", runs
+that many jobs, and prints when each started.
 
 The database is found through PGHOST and its kind.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import asyncpg  # type: ignore[import-not-found]
 import uvloop  # type: ignore[import-not-found, unused-ignore]
@@ -43,7 +46,23 @@ async def enqueue(jobs: int, chunk: int) -> None:
     await connection.close()
 
 
-if sys.argv[1] == "drain":
-    uvloop.run(drain(int(sys.argv[2])))
-else:
-    uvloop.run(enqueue(int(sys.argv[2]), int(sys.argv[3])))
+async def stamps(jobs: int) -> None:
+    connection = await asyncpg.connect()
+    worker = PgQueuer(AsyncpgDriver(connection))
+    seen: list[tuple[int, float]] = []
+
+    @worker.entrypoint("stamp")  # type: ignore[untyped-decorator]
+    async def stamp(job: Job) -> None:
+        at = time.monotonic()
+        seen.append((json.loads(job.payload)["n"], at))
+        if len(seen) == jobs:
+            worker.shutdown.set()
+
+    print("ready", flush=True)
+    await worker.run()
+    print(json.dumps(seen))
+    await connection.close()
+
+
+COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"drain": drain, "enqueue": enqueue, "stamps": stamps}
+uvloop.run(COMMANDS[sys.argv[1]](*(int(number) for number in sys.argv[2:])))
