@@ -19,9 +19,9 @@ SUMMARY = (
 
 HOW = (
     "one process writes one job in each transaction, which it holds open for up to the named time (uniformly random), "
-    "20 to 100 ms apart (520 when polled for), the same for all; another runs the worker; from the return of the commit to the first line of the "
-    "handler, on the machine's monotonic clock; poll only: jobrunner.notify is off in the writer's session (the peers "
-    "cannot be told not to notify)"
+    "20 to 100 ms apart (520 when polled for), the same for all; another runs the worker; from the return of the commit to "
+    "the first line of the handler, on the machine's monotonic clock; poll only: jobrunner.notify is off in the writer's "
+    "session (the peers cannot be told not to notify)"
 )
 
 CASES = (

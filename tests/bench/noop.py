@@ -41,6 +41,12 @@ async def noop(ctx: Context, n: int) -> None:
 
 
 @app.task
+async def nap(ctx: Context, n: int) -> None:
+    """Takes that many milliseconds."""
+    await asyncio.sleep(n / 1000)
+
+
+@app.task
 async def stamp(ctx: Context, n: int) -> None:
     """Notes when it started."""
     started.seen.append((n, time.monotonic()))

@@ -31,23 +31,23 @@ from jobrunner.claim_v1(
 FINISHED: LiteralString = "select jobrunner.finish_v1(%s, %s, %s)"
 
 
-def fill(database: Database, jobs: int) -> None:
-    """The schema and that many ready jobs of the task bench.noop, in one queue."""
+def fill(database: Database, jobs: int, *, task: str = "bench.noop", n: int | None = None) -> None:
+    """The schema and that many ready jobs of the task, in one queue; their argument is *n*, or they are numbered."""
     with database.connect() as conn:
         migrate(conn)
-    insert(database, jobs)
+    insert(database, jobs, task=task, n=n)
 
 
-def insert(database: Database, jobs: int) -> None:
+def insert(database: Database, jobs: int, *, task: str = "bench.noop", n: int | None = None) -> None:
     """That many more ready jobs."""
     with database.connect() as conn:
         conn.execute(
             """
             insert into jobrunner.jobs (task, args)
-            select 'bench.noop', jsonb_build_object('n', n)
+            select %s, jsonb_build_object('n', coalesce(%s, n))
             from generate_series(1, %s) n
             """,
-            [jobs],
+            [task, n, jobs],
         )
 
 

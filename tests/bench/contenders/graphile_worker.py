@@ -69,8 +69,9 @@ def _fill(database: Database, jobs: int) -> None:
         )
 
 
-def _drain(database: Database, jobs: int) -> float:
-    printed = peers.call(_program("drain", str(jobs), json.dumps(OPTIONS)), database)
+def _drain(database: Database, jobs: int, concurrent: int = 24, milliseconds: int = 0) -> float:
+    options = json.dumps({**OPTIONS, "concurrentJobs": concurrent})
+    printed = peers.call(_program("drain", str(jobs), options, str(milliseconds)), database)
     return float(json.loads(printed.splitlines()[-1])["seconds"])
 
 
@@ -85,6 +86,17 @@ CONTENDER = Contender(
     prepare=_fill,
     measure=_drain,
 )
+
+
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many concurrent jobs whose handlers take so long."""
+    return Contender(
+        name=NAME,
+        how="the options of its drain with concurrentJobs of slots, handlers in setTimeout; times as in the drain",
+        install=_install,
+        prepare=_fill,
+        measure=lambda database, jobs: _drain(database, jobs, slots, milliseconds),
+    )
 
 
 def _enqueue(database: Database, jobs: int) -> float:

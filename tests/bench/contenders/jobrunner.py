@@ -22,9 +22,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.bench.noop", *arguments]
 
 
-def drain(database: Database, jobs: int) -> float:
+def drain(database: Database, jobs: int, slots: int = SLOTS) -> float:
     """Runs what waits to its end; the seconds that the newest *jobs* took."""
-    peers.call(command("drain", str(SLOTS)), database)
+    peers.call(command("drain", str(slots)), database)
     return bare_sql.took(database, jobs)
 
 
@@ -38,6 +38,17 @@ CONTENDER = Contender(
     prepare=bare_sql.fill,
     measure=drain,
 )
+
+
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many slots for handlers that take so long."""
+    return Contender(
+        name=NAME,
+        how="Runner(slots=slots), handlers in asyncio.sleep; times as in the drain",
+        install=lambda: "this checkout",
+        prepare=lambda database, jobs: bare_sql.fill(database, jobs, task=noop.nap.name, n=milliseconds),
+        measure=lambda database, jobs: drain(database, jobs, slots),
+    )
 
 
 def _enqueue(database: Database, jobs: int) -> float:

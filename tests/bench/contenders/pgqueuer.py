@@ -49,8 +49,9 @@ def _fill(database: Database, jobs: int) -> None:
         conn.execute(INSERT, ["noop", 1, jobs])
 
 
-def _drain(database: Database, jobs: int) -> float:
-    peers.call([peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "drain", str(BATCH)], database)
+def _drain(database: Database, jobs: int, batch: int = BATCH, most: int = 0, milliseconds: int = 0) -> float:
+    program = [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "drain", batch, most, milliseconds]
+    peers.call(program, database)
     with database.connect() as conn:
         row = conn.execute(
             """
@@ -80,6 +81,20 @@ CONTENDER = Contender(
     prepare=_fill,
     measure=_drain,
 )
+
+
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many concurrent tasks whose handlers take so long."""
+    return Contender(
+        name=NAME,
+        how=(
+            "PgQueuer.run(max_concurrent_tasks=slots, batch_size=slots // 2, the largest that it allows, mode=drain), "
+            "handlers in asyncio.sleep; times as in the drain"
+        ),
+        install=_install,
+        prepare=_fill,
+        measure=lambda database, jobs: _drain(database, jobs, slots // 2, slots, milliseconds),
+    )
 
 
 def _enqueue(database: Database, jobs: int) -> float:

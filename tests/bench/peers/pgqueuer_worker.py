@@ -1,11 +1,12 @@
-"""drain BATCH: drains pgqueuer's queue. enqueue JOBS CHUNK: fills it and prints the seconds. stamps JOBS: says "ready", runs
-that many jobs, and prints when each started.
+"""drain BATCH MOST MS: drains pgqueuer's queue, at most so many at once (0: no limit), each for that long. enqueue JOBS CHUNK:
+fills it and prints the seconds. stamps JOBS: says "ready", runs that many jobs, and prints when each started.
 
 The database is found through PGHOST and its kind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -21,15 +22,17 @@ from pgqueuer.queries import Queries  # type: ignore[import-not-found]
 from pgqueuer.types import QueueExecutionMode  # type: ignore[import-not-found]
 
 
-async def drain(batch_size: int) -> None:
+async def drain(batch_size: int, most: int, milliseconds: int) -> None:
     connection = await asyncpg.connect()
     worker = PgQueuer(AsyncpgDriver(connection))
 
     @worker.entrypoint("noop")  # type: ignore[untyped-decorator]
     async def noop(job: Job) -> None:
         json.loads(job.payload)["n"]
+        if milliseconds:
+            await asyncio.sleep(milliseconds / 1000)
 
-    await worker.run(batch_size=batch_size, mode=QueueExecutionMode.drain)
+    await worker.run(batch_size=batch_size, max_concurrent_tasks=most, mode=QueueExecutionMode.drain)
     await connection.close()
 
 
