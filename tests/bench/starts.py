@@ -20,6 +20,9 @@ from tests.bench import peers
 from tests.bench.server import Database
 
 WARM_UP = 10
+"""Jobs that go before and do not count."""
+REST = 1.0
+"""Seconds until a worker has nothing to do but wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def waits(database: Database, starter: Starter, case: Case, jobs: int) -> list[f
             assert worker.stdout is not None
             if not any(line == "ready\n" for line in worker.stdout):  # it may have more to say before
                 raise RuntimeError(f"the worker of {starter.name} did not start")
-            time.sleep(1)  # until it has nothing to do but wait
+            time.sleep(REST)
             committed = _written(database, starter, case, jobs + WARM_UP)
             printed, _ = worker.communicate(timeout=peers.LIMIT)
         finally:
