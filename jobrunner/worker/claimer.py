@@ -75,6 +75,7 @@ class Claimer:
         self._wake = asyncio.Event()
         self._last_tick = 0.0
         self._look_due = True
+        self._woken = False
         self._flag_until = 0.0
         self._proven = False
         self._polled = False
@@ -122,6 +123,9 @@ class Claimer:
             await self._wait_for_room(None)
             return
         self._wake.clear()
+        woken, self._woken = self._woken, False
+        if woken and await self._claim(self._slots.room_for_any()):
+            return  # what woke it is nearly always ready where jobs were before: a look first would double its wait
         if self._look_due or time.monotonic() - self._last_tick > _TICK:
             self._look_due = False
             renew, self._polled = self._polled and self._sure_for(0), False
@@ -275,11 +279,13 @@ class Claimer:
         if self._due_in is not None:
             wait = max(0.0, min(wait, self._due_in))
         if not self._sure_for(wait) and await self._fall_asleep():
+            self._woken = self._wake.is_set()
             return
         self.resting.set()
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
+            self._woken = True
         except TimeoutError:
             self._look_due = self._polled = True  # the next round looks around, and renews the flag
         finally:

@@ -108,11 +108,23 @@ class Task(Generic[P, R]):
     """Whether the handler is a coroutine function; a plain one runs in a thread."""
     _arguments: TypeAdapter[dict[str, Any]] = field(init=False, repr=False)
     _signature: inspect.Signature = field(init=False, repr=False)
+    _positional: tuple[str, ...] = field(init=False, repr=False)
+    _bare: Job = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        signature = _without_context(self.name, self.function)
+        bare = Job(
+            self.name,
+            queue=self.queue,
+            priority=self.priority,
+            version=self.version,
+            max_attempts=self.retry.attempts,
+        )
         object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
-        object.__setattr__(self, "_signature", _without_context(self.name, self.function))
-        object.__setattr__(self, "_arguments", _arguments(self.name, self.function, self._signature))
+        object.__setattr__(self, "_signature", signature)
+        object.__setattr__(self, "_arguments", _arguments(self.name, self.function, signature))
+        object.__setattr__(self, "_positional", _positional(signature))
+        object.__setattr__(self, "_bare", bare)
 
     def __call__(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -126,22 +138,23 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArguments: names or values that do not fit.
         """
+        given = dict(zip(self._positional, args, strict=False), **kwargs)
         try:
-            given = self._signature.bind(*args, **kwargs).arguments
-            checked = self._arguments.validate_python(given)
-            stored = self._arguments.dump_python(checked, mode="json")
-        except pydantic.ValidationError as error:
-            raise InvalidArguments(self.name, problems(error)) from None
-        except (TypeError, ValueError) as error:  # names that do not fit; a value that pydantic cannot write as JSON
-            raise InvalidArguments(self.name, [str(error)]) from None
-        return Job(
-            self.name,
-            stored,
-            queue=self.queue,
-            priority=self.priority,
-            version=self.version,
-            max_attempts=self.retry.attempts,
-        )
+            if len(given) < len(args) + len(kwargs):
+                raise TypeError("too many arguments, or one of them twice")
+            checked = self._arguments.validator.validate_python(given)
+            stored = self._arguments.serializer.to_python(checked, mode="json")
+        except (TypeError, ValueError) as error:
+            raise InvalidArguments(self.name, self._misfits(error, args, kwargs)) from None
+        return self._bare.carrying(stored)
+
+    def _misfits(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        # The signature has the better words for names, but takes longer than all the rest of a call that fits.
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as unbound:
+            return [str(unbound)]
+        return problems(error) if isinstance(error, pydantic.ValidationError) else [str(error)]
 
     def refuse(self, job: Claimed) -> Outcome | None:
         """What becomes of a job that cannot be run whatever its handler does; None when it can."""
@@ -184,6 +197,14 @@ def _without_context(name: str, function: Callable[..., Any]) -> inspect.Signatu
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise ConfigError(f"task {name}", f"cannot take {parameter}: arguments are stored by name")
     return signature.replace(parameters=parameters[1:])
+
+
+def _positional(signature: inspect.Signature) -> tuple[str, ...]:
+    return tuple(
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    )
 
 
 def _arguments(name: str, function: Callable[..., Any], signature: inspect.Signature) -> TypeAdapter[dict[str, Any]]:

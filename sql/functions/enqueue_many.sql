@@ -57,7 +57,8 @@ begin
             g.*,
             clock_timestamp() as at,
             case when g.delay is not null then clock_timestamp() + make_interval(secs => g.delay) else coalesce(g.run_at, now()) end as due,
-            coalesce((_taken ->> g.n::text)::bigint, nextval('jobrunner.jobs_id_seq')) as id
+            coalesce((_taken ->> g.n::text)::bigint, nextval('jobrunner.jobs_id_seq')) as id,
+            jobrunner.stamp() as seq                        -- here, in the order of the array, so that no sort is needed below
         from rows from (
             jsonb_to_recordset(jobs) as (
                 task text, args jsonb, queue text, priority smallint, run_at timestamptz, delay double precision, key text, unique_key text,
@@ -71,11 +72,12 @@ begin
     ),
     written as (
         insert into jobrunner.jobs (
-            id, state, blocked_on, queue, task, version, priority, run_at, max_attempts, key, unique_until, args, headers
+            id, seq, state, blocked_on, queue, task, version, priority, run_at, max_attempts, key, unique_until, args, headers
         )
         overriding system value
         select
             g.id,
+            g.seq,
             case when g.due > g.at then 'scheduled' when g.key is not null then 'blocked' else 'ready' end,
             case when g.key is not null and g.due <= g.at then 'arrival' end,
             coalesce(g.queue, t.queue, 'default'),
@@ -91,7 +93,6 @@ begin
         from given g
         left join jobrunner.tasks t on t.name = g.task
         where g.id > 0
-        order by g.n
         returning state, queue
     ),
     linked as (
@@ -104,7 +105,7 @@ begin
     )
     select
         (select array_agg(case when g.id > 0 then g.id end order by g.n) from given g),
-        (select array_agg(distinct w.queue) from written w where w.state <> 'scheduled')
+        array(select w.queue from written w where w.state <> 'scheduled' group by w.queue)
     into _ids, _queues;
 
     if notify and coalesce(current_setting('jobrunner.notify', true), 'on') <> 'off' then

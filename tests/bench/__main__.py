@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import drain, enqueue, events, latency, pinned, profile
+from tests.bench import drain, enqueue, events, handlers, latency, memory, pinned, profile, wal
 from tests.bench.report import Benchmark, show
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -13,6 +13,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "pinned": Benchmark(pinned.SUMMARY, pinned.options, pinned.run),
     "enqueue": Benchmark(enqueue.SUMMARY, enqueue.options, enqueue.run),
     "latency": Benchmark(latency.SUMMARY, latency.options, latency.run),
+    "handlers": Benchmark(handlers.SUMMARY, handlers.options, handlers.run),
+    "memory": Benchmark(memory.SUMMARY, memory.options, memory.run),
+    "wal": Benchmark(wal.SUMMARY, wal.options, wal.run),
     "events": Benchmark(events.SUMMARY, events.options, events.run),
     "profile": Benchmark(profile.SUMMARY, profile.options, profile.run),
 }

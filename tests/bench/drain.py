@@ -8,7 +8,7 @@ from statistics import median
 from rich.table import Table
 
 from tests.bench.contenders import CONTENDERS
-from tests.bench.report import Report, count
+from tests.bench.report import Report, count, names_of
 from tests.bench.rounds import Row, take_turns
 from tests.bench.server import server
 
@@ -23,7 +23,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     everyone = ",".join(CONTENDERS)
     parser.add_argument("--jobs", type=count, default=200_000, help="jobs in a run; a slow peer gets a share (200000)")
     parser.add_argument("--runs", type=count, default=5, help="runs of each contender; the median counts (5)")
-    parser.add_argument("--only", type=_names, default=everyone, metavar="NAME,…", help=f"who takes part ({everyone})")
+    parser.add_argument(
+        "--only", type=names_of(CONTENDERS), default=everyone, metavar="NAME,…", help=f"who takes part ({everyone})"
+    )
 
 
 def run(chosen: argparse.Namespace) -> Report:
@@ -32,13 +34,6 @@ def run(chosen: argparse.Namespace) -> Report:
         rows = take_turns(postgres, [CONTENDERS[name] for name in chosen.only], jobs=chosen.jobs, runs=chosen.runs)
         table = _table(rows, f"{chosen.jobs:,} no-op jobs, median of {chosen.runs}, PostgreSQL {postgres.version}")
     return Report({row.contender.name: row.data() for row in rows}, table)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(CONTENDERS)}")
-    return names
 
 
 def _table(rows: list[Row], title: str) -> Table:

@@ -10,11 +10,13 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 
+from jobrunner.policy.backoff import Backoff
+from jobrunner.policy.models import Job
 from jobrunner.worker.app import App
 from jobrunner.worker.context import Context
 from jobrunner.worker.runner import Runner
@@ -38,6 +40,34 @@ started = Started()
 @app.task
 async def noop(ctx: Context, n: int) -> None:
     """Does nothing, like the handlers of the peers."""
+
+
+@app.task
+def threaded(ctx: Context, n: int) -> None:
+    """Does nothing in a thread."""
+
+
+@app.task(retry=Backoff(attempts=2, base="1s", jitter="none"))
+async def mishap(ctx: Context, n: int) -> None:
+    """Fails."""
+    raise ValueError(f"job {n} is one of those that fail")
+
+
+def mixed(first: int, jobs: int) -> Iterator[Job]:
+    """Calls of all kinds, numbered from *first*."""
+    for n in range(first, first + jobs):
+        if n % 50 == 0:
+            yield mishap.job(n)
+        elif n % 10 == 1:
+            yield threaded.job(n)
+        else:
+            yield noop.job(n).using(key=f"k{n // 10 % 20}") if n % 10 == 2 else noop.job(n)
+
+
+@app.task
+async def nap(ctx: Context, n: int) -> None:
+    """Takes that many milliseconds."""
+    await asyncio.sleep(n / 1000)
 
 
 @app.task
@@ -75,10 +105,11 @@ def enqueue(jobs: str) -> None:
 
 
 def stamps(jobs: str) -> None:
-    """Run `stamp` until that many have started; print what they saw."""
+    """Say "ready", run `stamp` until that many have started; print what they saw."""
 
     async def run() -> None:
         async with Runner(app):
+            print("ready", flush=True)
             await started.all.wait()
 
     started.wanted = int(jobs)

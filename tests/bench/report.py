@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -42,6 +42,18 @@ def show(report: Report, *, as_json: bool) -> None:
 def say(text: str) -> None:
     """A line of talk for whoever waits; stdout stays for the data."""
     print(text, file=sys.stderr, flush=True)
+
+
+def names_of(known: Container[str]) -> Callable[[str], list[str]]:
+    """The type of an argument that is a list of names, parted by commas, all of them in *known*."""
+
+    def names(text: str) -> list[str]:
+        found = text.split(",")
+        if unknown := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r} among those who can take part")
+        return found
+
+    return names
 
 
 def count(text: str) -> int:

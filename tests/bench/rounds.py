@@ -62,12 +62,15 @@ class Row:
         return shown if self.why is None else {**shown, "why": self.why}
 
 
-def take_turns(server: Server, contenders: Sequence[Contender], *, jobs: int, runs: int) -> list[Row]:
+def take_turns(
+    server: Server, contenders: Sequence[Contender], *, jobs: int, runs: int, warm_up: int = WARM_UP_JOBS
+) -> list[Row]:
     """One row for each of *contenders*, in their order: *runs* of *jobs* jobs after a short one to warm up."""
     rows = [_installed(contender) for contender in contenders]
     able = [row for row in rows if row.why is None]
     for row in able:
-        _rate(server, row.contender, min(jobs, WARM_UP_JOBS))
+        if warm_up:
+            _rate(server, row.contender, min(jobs, warm_up))
     for run in range(runs):
         for row in able:
             row.rates.append(_rate(server, row.contender, max(1, jobs // row.contender.share)))

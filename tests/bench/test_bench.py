@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import events, sampling
+from tests.bench import enqueue, events, handlers, latency, memory, sampling, starts, wal
 from tests.bench.__main__ import BENCHMARKS, main
+from tests.bench.contenders import ENQUEUERS
 from tests.bench.drain import BUDGETS
 from tests.bench.eventmeasures import HOLDERS
 from tests.bench.rounds import Contender, Row, Unavailable, take_turns
@@ -23,7 +24,9 @@ def test_list_names_every_benchmark_with_one_line(capsys: pytest.CaptureFixture[
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(BENCHMARKS)
-    assert {"drain", "pinned", "enqueue", "latency", "events", "profile"} <= set(BENCHMARKS)
+    assert {"drain", "pinned", "enqueue", "latency", "handlers", "memory", "wal", "events", "profile"} <= set(
+        BENCHMARKS
+    )
 
 
 def test_an_unknown_name_is_a_usage_error_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +76,71 @@ def test_events_print_one_json_object_with_a_row_for_each_number_of_subscription
         assert 0 < row["spread"][0] <= row["events_per_second"] <= row["spread"][1]
     for waits in data["latency"].values():
         assert 0 < waits["p50_ms"] <= waits["p99_ms"] <= waits["max_ms"]
+
+
+def test_enqueue_prints_what_one_costs_and_how_many_go_in_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enqueue, "ENQUEUERS", {"jobrunner": ENQUEUERS["jobrunner"]})
+
+    assert main(["enqueue", "--json", "--jobs", "100", "--singles", "20", "--runs", "1"]) == 0
+
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert 0 < data["one"]["ratio"] == pytest.approx(data["one"]["enqueue_us"] / data["one"]["insert_us"], rel=0.01)
+    assert data["bulk"]["jobrunner"]["per_second"] > 0
+    assert "bulk_ratio" not in data, "there is nobody to compare with"
+
+
+def test_latency_prints_the_waits_of_each_contender(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "CASES", latency.CASES[:1])
+    monkeypatch.setattr(starts, "WARM_UP", 1)
+    monkeypatch.setattr(starts, "REST", 0.1)
+
+    assert main(["latency", "--json", "--jobs", "3", "--only", "jobrunner"]) == 0
+
+    row = json.loads(capsys.readouterr().out)["jobrunner"]
+    assert row["0 ms"]["jobs"] == 3
+    assert 0 < row["0 ms"]["p50_ms"] <= row["0 ms"]["p99_ms"] <= row["0 ms"]["max_ms"]
+    assert row["version"] == "this checkout"
+
+
+def test_handlers_print_rates_beside_the_ideal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "CASES", ((10, 5),))
+
+    assert main(["handlers", "--json", "--seconds", "0.2", "--runs", "1", "--only", "jobrunner"]) == 0
+
+    case = json.loads(capsys.readouterr().out)["10 ms, 5 slots"]
+    assert (case["ideal_per_second"], case["jobs"]) == (500, 100)
+    assert 0 < case["jobrunner"]["per_second"] <= 500, "more jobs at once than there are slots"
+    assert case["jobrunner"]["of_ideal"] == pytest.approx(case["jobrunner"]["per_second"] / 500, abs=0.002)
+
+
+def test_memory_prints_megabytes_of_one_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "IDLE", 0.1)
+
+    assert main(["memory", "--json", "--jobs", "200", "--minutes", "0.01"]) == 0
+
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert 10 < data["idle_mb"] <= data["peak_mb"] < 500
+    assert data["after_drain_mb"] <= data["peak_mb"]
+    assert data["soak"]["jobs"] == 100 * round(data["soak"]["jobs"] / 100) > 0
+
+
+def test_wal_prints_bytes_by_step_and_whole_pages_cost_more(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wal", "--json", "--jobs", "100"]) == 0
+
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    for steps in (data[name] for name in wal.CHECKPOINTS):
+        assert steps["all"] == steps["enqueue"] + steps["claim"] + steps["settle"]
+        assert min(steps.values()) > 50
+    assert data["a checkpoint before each step"]["claim"] > data["full_page_writes = off"]["claim"]
+    assert data["runner"] > 500
 
 
 def test_every_budget_is_about_a_contender() -> None:

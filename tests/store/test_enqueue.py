@@ -226,6 +226,17 @@ def test_bulk_keeps_the_order_of_a_key(conn: Connection) -> None:
     assert column(conn, "select id from jobrunner.jobs order by seq") == ids
 
 
+def test_bulk_keeps_the_order_of_the_array_however_it_is_joined(conn: Connection) -> None:
+    """A plan that hashes the array hands its rows to the insert in another order."""
+    conn.execute("insert into jobrunner.tasks (name) select 't' || n from generate_series(1, 3) n")
+    conn.execute("set enable_nestloop = off")
+    conn.execute("set enable_mergejoin = off")
+
+    ids = enqueue_many(conn, [{"task": f"t{n % 4}"} for n in range(500)])
+
+    assert column(conn, "select id from jobrunner.jobs order by seq") == ids
+
+
 def test_causes_come_from_the_handlers_session_unless_given(conn: Connection) -> None:
     tree = uuid.uuid4()
     links = "select cause_job_id, correlation_id, subject from jobrunner.job_links where job_id = %s"

@@ -194,6 +194,38 @@ def test_wrong_arguments_are_refused_at_the_door(wrong: dict[str, Any], said: st
         send.job(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("given", "named", "said"),
+    [
+        (("a", 2, 3), {}, "too many positional arguments"),
+        (("a",), {"to": "b"}, "multiple values for argument 'to'"),
+        (("a", 2), {"cc": "b"}, "unexpected keyword argument 'cc'"),
+    ],
+)
+def test_arguments_by_place_are_as_strict_as_in_a_call(
+    given: tuple[Any, ...], named: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidArguments, match=f"^invalid arguments for shop.send: .*{said}"):
+        send.job(*given, **named)
+
+
+def test_an_argument_by_name_only_cannot_be_given_by_place() -> None:
+    @App("mine").task
+    def pay(ctx: Context, amount: int, *, twice: bool = False) -> None: ...
+
+    assert pay.job(5, twice=True).args == {"amount": 5, "twice": True}
+    with pytest.raises(InvalidArguments, match="too many positional arguments"):
+        pay.job(5, True)  # type: ignore[call-arg]
+
+
+def test_calls_of_a_task_share_nothing() -> None:
+    one, other = send.job("a"), send.job("a")
+
+    assert one == other
+    assert one.headers is not other.headers
+    assert one.args is not other.args
+
+
 def test_values_of_many_types_come_back_as_they_went() -> None:
     mine = App("mine")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
-from typing import LiteralString
+from typing import Any, LiteralString
+
+import psycopg
 
 from jobrunner.store.migrate import migrate
 from jobrunner.worker.settler import BATCH as SETTLE
@@ -31,23 +34,23 @@ from jobrunner.claim_v1(
 FINISHED: LiteralString = "select jobrunner.finish_v1(%s, %s, %s)"
 
 
-def fill(database: Database, jobs: int) -> None:
-    """The schema and that many ready jobs of the task bench.noop, in one queue."""
+def fill(database: Database, jobs: int, *, task: str = "bench.noop", n: int | None = None) -> None:
+    """The schema and that many ready jobs of the task, in one queue; their argument is *n*, or they are numbered."""
     with database.connect() as conn:
         migrate(conn)
-    insert(database, jobs)
+    insert(database, jobs, task=task, n=n)
 
 
-def insert(database: Database, jobs: int) -> None:
+def insert(database: Database, jobs: int, *, task: str = "bench.noop", n: int | None = None) -> None:
     """That many more ready jobs."""
     with database.connect() as conn:
         conn.execute(
             """
             insert into jobrunner.jobs (task, args)
-            select 'bench.noop', jsonb_build_object('n', n)
+            select %s, jsonb_build_object('n', coalesce(%s, n))
             from generate_series(1, %s) n
             """,
-            [jobs],
+            [task, n, jobs],
         )
 
 
@@ -71,16 +74,35 @@ def took(database: Database, jobs: int) -> float:
     return float(row[1])
 
 
+def register(conn: psycopg.Connection[Any]) -> None:
+    """The runner that claims."""
+    conn.execute(REGISTER, [RUNNER])
+
+
+def claim(conn: psycopg.Connection[Any]) -> Iterator[list[tuple[int, int]]]:
+    """Claims everything that is ready: ids and attempts, by batches."""
+    floor = 0  # the last seq claimed: right here, where nobody else writes
+    while rows := conn.execute(CLAIMED, [RUNNER, CLAIM, floor]).fetchall():
+        floor = max(row[5] for row in rows)
+        yield [(row[0], row[6]) for row in rows]
+
+
+def settle(conn: psycopg.Connection[Any], batches: Iterable[list[tuple[int, int]]]) -> None:
+    """Settles what was claimed."""
+    for batch in batches:
+        for start in range(0, len(batch), SETTLE):
+            ids, attempts = zip(*sorted(batch[start : start + SETTLE]), strict=True)
+            conn.execute(FINISHED, [RUNNER, list(ids), list(attempts)])
+
+
 def _drain(database: Database, jobs: int) -> float:
     claimed: SimpleQueue[list[tuple[int, int]] | None] = SimpleQueue()
     settler = Thread(target=_settle, args=(database, claimed))
     with database.connect() as conn:
-        conn.execute(REGISTER, [RUNNER])
+        register(conn)
         settler.start()
-        floor = 0  # the last seq claimed: right here, where nobody else writes
-        while rows := conn.execute(CLAIMED, [RUNNER, CLAIM, floor]).fetchall():
-            floor = max(row[5] for row in rows)
-            claimed.put([(row[0], row[6]) for row in rows])
+        for batch in claim(conn):
+            claimed.put(batch)
         claimed.put(None)
         settler.join()
     return took(database, jobs)
@@ -88,10 +110,7 @@ def _drain(database: Database, jobs: int) -> float:
 
 def _settle(database: Database, claimed: SimpleQueue[list[tuple[int, int]] | None]) -> None:
     with database.connect() as conn:
-        while (batch := claimed.get()) is not None:
-            for start in range(0, len(batch), SETTLE):
-                ids, attempts = zip(*sorted(batch[start : start + SETTLE]), strict=True)
-                conn.execute(FINISHED, [RUNNER, list(ids), list(attempts)])
+        settle(conn, iter(claimed.get, None))
 
 
 CONTENDER = Contender(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from tests.bench import peers
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "graphile-worker"
 OPTIONS = {
@@ -65,8 +69,9 @@ def _fill(database: Database, jobs: int) -> None:
         )
 
 
-def _drain(database: Database, jobs: int) -> float:
-    printed = peers.call(_program("drain", str(jobs), json.dumps(OPTIONS)), database, NO_LOG_SUCCESS="1")
+def _drain(database: Database, jobs: int, concurrent: int = 24, milliseconds: int = 0) -> float:
+    options = json.dumps({**OPTIONS, "concurrentJobs": concurrent})
+    printed = peers.call(_program("drain", str(jobs), options, str(milliseconds)), database)
     return float(json.loads(printed.splitlines()[-1])["seconds"])
 
 
@@ -83,6 +88,17 @@ CONTENDER = Contender(
 )
 
 
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many concurrent jobs whose handlers take so long."""
+    return Contender(
+        name=NAME,
+        how="the options of its drain with concurrentJobs of slots, handlers in setTimeout; times as in the drain",
+        install=_install,
+        prepare=_fill,
+        measure=lambda database, jobs: _drain(database, jobs, slots, milliseconds),
+    )
+
+
 def _enqueue(database: Database, jobs: int) -> float:
     printed = peers.call(_program("enqueue", str(jobs), str(CHUNK)), database)
     database.expect("graphile_worker._private_jobs", jobs)
@@ -95,4 +111,21 @@ ENQUEUE = Contender(
     install=_install,
     prepare=lambda database, jobs: _create(database),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    conn.execute("select graphile_worker.add_job('stamp', json_build_object('n', %s::int))", [n])
+
+
+AWAKE = {"concurrentJobs": 10, "maxPoolSize": 12}
+"""A local queue and batched completion could only delay a start; a pool of concurrentJobs + 2 is its own advice."""
+
+START = Starter(
+    name=NAME,
+    how=f"its SQL add_job; run() of one Node process with preset.worker {json.dumps(AWAKE)}, which listens",
+    install=_install,
+    prepare=_create,
+    command=lambda jobs: _program("stamps", str(jobs), json.dumps(AWAKE)),
+    write=_write,
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from tests.bench import peers
+import psycopg
+
+from tests.bench import noop, peers
 from tests.bench.contenders import bare_sql
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "jobrunner"
 SLOTS = 10
@@ -18,9 +22,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.bench.noop", *arguments]
 
 
-def drain(database: Database, jobs: int) -> float:
+def drain(database: Database, jobs: int, slots: int = SLOTS) -> float:
     """Runs what waits to its end; the seconds that the newest *jobs* took."""
-    peers.call(command("drain", str(SLOTS)), database)
+    peers.call(command("drain", str(slots)), database)
     return bare_sql.took(database, jobs)
 
 
@@ -34,6 +38,17 @@ CONTENDER = Contender(
     prepare=bare_sql.fill,
     measure=drain,
 )
+
+
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many slots for handlers that take so long."""
+    return Contender(
+        name=NAME,
+        how="Runner(slots=slots), handlers in asyncio.sleep; times as in the drain",
+        install=lambda: "this checkout",
+        prepare=lambda database, jobs: bare_sql.fill(database, jobs, task=noop.nap.name, n=milliseconds),
+        measure=lambda database, jobs: drain(database, jobs, slots),
+    )
 
 
 def _enqueue(database: Database, jobs: int) -> float:
@@ -51,4 +66,18 @@ ENQUEUE = Contender(
     install=lambda: "this checkout",
     prepare=lambda database, jobs: bare_sql.fill(database, 0),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    noop.app.enqueue(conn, noop.stamp.job(n))
+
+
+START = Starter(
+    name=NAME,
+    how="app.enqueue; Runner(slots=10) with every setting as it comes",
+    install=lambda: "this checkout",
+    prepare=lambda database: bare_sql.fill(database, 0),
+    command=lambda jobs: command("stamps", str(jobs)),
+    write=_write,
 )

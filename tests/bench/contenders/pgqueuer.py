@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
+
 from tests.bench import peers
 from tests.bench.rounds import Contender
 from tests.bench.server import Database
+from tests.bench.starts import Starter
 
 NAME = "pgqueuer"
 BATCH = 500
@@ -25,27 +30,28 @@ def _create(database: Database) -> None:
         conn.execute(schema.encode())
 
 
+INSERT = """
+with queued as (
+    insert into pgqueuer (priority, status, entrypoint, payload)
+    select 0, 'queued', %s, convert_to(json_build_object('n', n)::text, 'utf8')
+    from generate_series(%s::int, %s::int) n
+    returning id, status, entrypoint, priority
+)
+insert into pgqueuer_log (job_id, status, entrypoint, priority)
+select id, status, entrypoint, priority
+from queued
+"""
+
+
 def _fill(database: Database, jobs: int) -> None:
     _create(database)
     with database.connect() as conn:
-        conn.execute(
-            """
-            with queued as (
-                insert into pgqueuer (priority, status, entrypoint, payload)
-                select 0, 'queued', 'noop', convert_to(json_build_object('n', n)::text, 'utf8')
-                from generate_series(1, %s) n
-                returning id, status, entrypoint, priority
-            )
-            insert into pgqueuer_log (job_id, status, entrypoint, priority)
-            select id, status, entrypoint, priority
-            from queued
-            """,
-            [jobs],
-        )
+        conn.execute(INSERT, ["noop", 1, jobs])
 
 
-def _drain(database: Database, jobs: int) -> float:
-    peers.call([peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "drain", str(BATCH)], database)
+def _drain(database: Database, jobs: int, batch: int = BATCH, most: int = 0, milliseconds: int = 0) -> float:
+    program = [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "drain", batch, most, milliseconds]
+    peers.call(program, database)
     with database.connect() as conn:
         row = conn.execute(
             """
@@ -77,6 +83,20 @@ CONTENDER = Contender(
 )
 
 
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many concurrent tasks whose handlers take so long."""
+    return Contender(
+        name=NAME,
+        how=(
+            "PgQueuer.run(max_concurrent_tasks=slots, batch_size=slots // 2, the largest that it allows, mode=drain), "
+            "handlers in asyncio.sleep; times as in the drain"
+        ),
+        install=_install,
+        prepare=_fill,
+        measure=lambda database, jobs: _drain(database, jobs, slots // 2, slots, milliseconds),
+    )
+
+
 def _enqueue(database: Database, jobs: int) -> float:
     program = [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "enqueue", str(jobs), str(CHUNK)]
     seconds = float(peers.call(program, database))
@@ -90,4 +110,18 @@ ENQUEUE = Contender(
     install=_install,
     prepare=lambda database, jobs: _create(database),
     measure=_enqueue,
+)
+
+
+def _write(conn: psycopg.Connection[Any], n: int) -> None:
+    conn.execute(INSERT, ["stamp", n, n])
+
+
+START = Starter(
+    name=NAME,
+    how="the INSERT of its Queries.enqueue; PgQueuer.run() with every setting as it comes, which listens",
+    install=_install,
+    prepare=_create,
+    command=lambda jobs: [peers.python(NAME), peers.HERE / "pgqueuer_worker.py", "stamps", str(jobs)],
+    write=_write,
 )

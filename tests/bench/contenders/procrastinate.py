@@ -39,8 +39,9 @@ def _fill(database: Database, jobs: int) -> None:
         )
 
 
-def _drain(database: Database, jobs: int) -> float:
-    peers.call([peers.python(NAME), peers.HERE / "procrastinate_worker.py", "drain", str(CONCURRENCY)], database)
+def _drain(database: Database, jobs: int, concurrency: int = CONCURRENCY, milliseconds: int = 0) -> float:
+    program = [peers.python(NAME), peers.HERE / "procrastinate_worker.py", "drain", concurrency, milliseconds]
+    peers.call(program, database)
     with database.connect() as conn:
         row = conn.execute(
             """
@@ -69,6 +70,18 @@ CONTENDER = Contender(
     measure=_drain,
     share=SHARE,
 )
+
+
+def busy(slots: int, milliseconds: int) -> Contender:
+    """So many concurrent jobs whose handlers take so long."""
+    return Contender(
+        name=NAME,
+        how="run_worker_async(concurrency=slots), pool of 10, handlers in asyncio.sleep; times as in the drain",
+        install=_install,
+        prepare=_fill,
+        measure=lambda database, jobs: _drain(database, jobs, slots, milliseconds),
+        share=SHARE // 2,
+    )
 
 
 def _enqueue(database: Database, jobs: int) -> float:

@@ -51,7 +51,7 @@ def pinned(pins: str, package: str, mark: str) -> str:
     return next(line.removeprefix(package + mark) for line in lines if line.startswith(package + mark))
 
 
-def call(command: Sequence[object], database: Database, **environment: str) -> str:
+def call(command: Sequence[object], database: Database) -> str:
     """Runs a peer's program on *database*, to its end; returns what it printed.
 
     Raises:
@@ -59,7 +59,7 @@ def call(command: Sequence[object], database: Database, **environment: str) -> s
     """
     done = subprocess.run(
         [str(part) for part in command],
-        env={**os.environ, **database.environment, **environment},
+        env={**os.environ, **database.environment},
         capture_output=True,
         text=True,
         timeout=LIMIT,

@@ -1,17 +1,20 @@
-// migrate: installs graphile-worker's schema. drain JOBS OPTIONS: runs that many jobs, then prints the database's clock at the
+// migrate: installs graphile-worker's schema. drain JOBS OPTIONS MS: runs that many jobs, each for that long, then prints the database's clock at the
 // claim of the first and when a second connection first found the jobs table empty: the worker deletes what it completed, so
-// no row is left to read that time from. enqueue JOBS CHUNK: fills the queue in one transaction and prints the seconds. The database is found through PGHOST and its kind.
+// no row is left to read that time from. enqueue JOBS CHUNK: fills the queue in one transaction and prints the seconds.
+// stamps JOBS OPTIONS: says "ready", runs that many jobs, and prints when each started. The database is found through PGHOST and its kind.
 import { EventEmitter } from "node:events";
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
-const [modules, command, jobs, option] = process.argv.slice(2);
+process.env.NO_LOG_SUCCESS = "1"; // a line a job is no part of the work
+const [modules, command, jobs, option, milliseconds] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const load = (name) => import(pathToFileURL(require.resolve(name)));
-const { makeWorkerUtils, runMigrations, runOnce } = await load("graphile-worker");
+const { makeWorkerUtils, run, runMigrations, runOnce } = await load("graphile-worker");
 const { default: pg } = await load("pg");
 
-async function drain(expected, worker) {
+async function drain(expected, worker, milliseconds) {
   const observer = new pg.Client();
   await observer.connect();
   const events = new EventEmitter();
@@ -31,6 +34,7 @@ async function drain(expected, worker) {
   let started = 0;
   const noop = async ({ n }) => {
     if (++started === expected) emptied = watch();
+    if (milliseconds) await sleep(milliseconds);
   };
   await runOnce({ preset: { worker }, events, noHandleSignals: true, taskList: { noop } });
   if (started !== expected) throw new Error(`${started} of ${expected} jobs were run`);
@@ -53,6 +57,20 @@ async function enqueue(count, chunk) {
   await pool.end();
 }
 
+async function stamps(expected, worker) {
+  const seen = [];
+  const stamp = async ({ n }) => {
+    const at = Number(process.hrtime.bigint()) / 1e9;
+    seen.push([n, at]);
+    if (seen.length === expected) void runner.stop();
+  };
+  const runner = await run({ preset: { worker }, noHandleSignals: true, taskList: { stamp } });
+  console.log("ready");
+  await runner.promise;
+  console.log(JSON.stringify(seen));
+}
+
 if (command === "migrate") await runMigrations({ preset: { worker: {} } });
 else if (command === "enqueue") await enqueue(Number(jobs), Number(option));
-else await drain(Number(jobs), JSON.parse(option));
+else if (command === "stamps") await stamps(Number(jobs), JSON.parse(option));
+else await drain(Number(jobs), JSON.parse(option), Number(milliseconds));

@@ -1,13 +1,17 @@
-"""drain BATCH: drains pgqueuer's queue. enqueue JOBS CHUNK: fills it and prints the seconds.
+"""drain BATCH MOST MS: drains pgqueuer's queue, at most so many at once (0: no limit), each for that long. enqueue JOBS CHUNK:
+fills it and prints the seconds. stamps JOBS: says "ready", runs that many jobs, and prints when each started.
 
 The database is found through PGHOST and its kind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import asyncpg  # type: ignore[import-not-found]
 import uvloop  # type: ignore[import-not-found, unused-ignore]
@@ -18,15 +22,17 @@ from pgqueuer.queries import Queries  # type: ignore[import-not-found]
 from pgqueuer.types import QueueExecutionMode  # type: ignore[import-not-found]
 
 
-async def drain(batch_size: int) -> None:
+async def drain(batch_size: int, most: int, milliseconds: int) -> None:
     connection = await asyncpg.connect()
     worker = PgQueuer(AsyncpgDriver(connection))
 
     @worker.entrypoint("noop")  # type: ignore[untyped-decorator]
     async def noop(job: Job) -> None:
         json.loads(job.payload)["n"]
+        if milliseconds:
+            await asyncio.sleep(milliseconds / 1000)
 
-    await worker.run(batch_size=batch_size, mode=QueueExecutionMode.drain)
+    await worker.run(batch_size=batch_size, max_concurrent_tasks=most, mode=QueueExecutionMode.drain)
     await connection.close()
 
 
@@ -43,7 +49,23 @@ async def enqueue(jobs: int, chunk: int) -> None:
     await connection.close()
 
 
-if sys.argv[1] == "drain":
-    uvloop.run(drain(int(sys.argv[2])))
-else:
-    uvloop.run(enqueue(int(sys.argv[2]), int(sys.argv[3])))
+async def stamps(jobs: int) -> None:
+    connection = await asyncpg.connect()
+    worker = PgQueuer(AsyncpgDriver(connection))
+    seen: list[tuple[int, float]] = []
+
+    @worker.entrypoint("stamp")  # type: ignore[untyped-decorator]
+    async def stamp(job: Job) -> None:
+        at = time.monotonic()
+        seen.append((json.loads(job.payload)["n"], at))
+        if len(seen) == jobs:
+            worker.shutdown.set()
+
+    print("ready", flush=True)
+    await worker.run()
+    print(json.dumps(seen))
+    await connection.close()
+
+
+COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"drain": drain, "enqueue": enqueue, "stamps": stamps}
+uvloop.run(COMMANDS[sys.argv[1]](*(int(number) for number in sys.argv[2:])))

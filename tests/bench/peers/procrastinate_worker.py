@@ -1,11 +1,12 @@
-"""schema: prints procrastinate's schema. drain N: drains its queue, N jobs at once. enqueue JOBS CHUNK: fills it and prints
-the seconds.
+"""schema: prints procrastinate's schema. drain N MS: drains its queue, N jobs at once, each for that long. enqueue JOBS CHUNK:
+fills it and prints the seconds.
 
 The database is found through PGHOST and its kind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import procrastinate
 import uvloop  # type: ignore[import-not-found, unused-ignore]
 
+milliseconds = 0
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(min_size=10, max_size=10))
 
 
 @app.task(name="noop", queue="bench")
 async def noop(n: int) -> None:
-    pass
+    if milliseconds:
+        await asyncio.sleep(milliseconds / 1000)
 
 
 async def drain(concurrency: int) -> None:
@@ -39,6 +42,7 @@ async def enqueue(jobs: int, chunk: int) -> None:
 if sys.argv[1] == "schema":
     print(app.schema_manager.get_schema())
 elif sys.argv[1] == "drain":
+    milliseconds = int(sys.argv[3])
     uvloop.run(drain(int(sys.argv[2])))
 else:
     uvloop.run(enqueue(int(sys.argv[2]), int(sys.argv[3])))
