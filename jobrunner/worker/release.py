@@ -8,7 +8,8 @@ import psycopg
 
 from jobrunner.store import runners
 from jobrunner.telemetry import log
-from jobrunner.worker.link import Broken, Link, Lost, Session
+from jobrunner.worker.link import Broken, Link, Lost
+from jobrunner.worker.patience import Session
 from jobrunner.worker.supervised import Child
 
 _WITHIN = 60.0  # seconds; then it is left to the rescue, as without a parent
