@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from jobrunner.embedded.account import account_for
 from tests.support import wait_until
 
-ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
 
 DIRECT = {
     # asks which sessions are there, or ends one by its purpose
@@ -62,10 +62,10 @@ log_disconnections = 0
 
 def binary() -> Path:
     """Where PgBouncer is; without it a test fails where CI=true is set, and is skipped elsewhere, with the reason."""
-    made = subprocess.run([str(ROOT / "bin" / "pgbouncer")], capture_output=True, text=True, check=False)
+    made = subprocess.run([str(HERE / "pgbouncer.sh")], capture_output=True, text=True, check=False)
     if made.returncode == 0:
         return Path(made.stdout.strip())
-    sentence = made.stderr.strip() or "bin/pgbouncer failed"
+    sentence = made.stderr.strip() or "tests/pgbouncer.sh failed"
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from jobrunner import App, Context, Runner
 from jobrunner.worker import ears, patience
 from tests.conftest import Connect, Postgres
-from tests.pooler import ROOT, Pooler, binary
+from tests.pooler import HERE, Pooler, binary
 from tests.support import eventually
 from tests.worker.rig import Events, one, state
 
@@ -194,11 +194,10 @@ def test_without_it_the_tests_fail_in_ci_and_are_skipped_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On a machine with neither PgBouncer nor apt."""
-    (tmp_path / "bin").mkdir()
-    shutil.copy(ROOT / "bin" / "pgbouncer", tmp_path / "bin")
+    shutil.copy(HERE / "pgbouncer.sh", tmp_path)
     (tmp_path / "sh").symlink_to("/bin/sh")
     (tmp_path / "dirname").symlink_to(shutil.which("dirname") or "")
-    monkeypatch.setattr("tests.pooler.ROOT", tmp_path)
+    monkeypatch.setattr("tests.pooler.HERE", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="there is no apt-get here; install it"):

@@ -20,27 +20,26 @@ for tool in apt-get apt-cache dpkg-deb; do
     command -v "$tool" >/dev/null || fail "there is no $tool here"
 done
 
-rm -rf "$home"
-mkdir -p "$home/lists/partial" "$home/cache/archives/partial" "$home/debs"
-said=$home/said
-lists= # the machine's own, or fresh ones beside the binary when it has none
+work=$home/$$ # a run of its own: another one may be at it
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/debs" "$work/new"
+said=$work/said
+lists= # the machine's own, or fresh ones when it has none
 packages() { # with the two libraries that few machines have; their names differ between releases
     echo pgbouncer
     apt-cache $lists depends pgbouncer 2>/dev/null | sed -n 's/^ *Depends: \(lib[^ ]*\(event\|ares\)[^ ]*\)$/\1/p'
 }
 fetch() {
-    (cd "$home/debs" && apt-get $lists -o APT::Sandbox::User=root -qq download $(packages)) >"$said" 2>&1 </dev/null
+    (cd "$work/debs" && apt-get $lists -o APT::Sandbox::User=root -qq download $(packages)) >"$said" 2>&1 </dev/null
 }
 if ! fetch; then
-    lists="-o Dir::State::lists=$home/lists -o Dir::Cache=$home/cache -o APT::Sandbox::User=root"
+    lists="-o Dir::State::lists=$work/lists -o Dir::Cache=$work/cache -o APT::Sandbox::User=root"
     apt-get $lists -qq update >"$said" 2>&1 </dev/null || fail "apt-get update failed: $(tail -n 1 "$said")"
     fetch || fail "apt-get download failed: $(tail -n 1 "$said")"
 fi
-mkdir "$home/new"
-for deb in "$home"/debs/*.deb; do
-    dpkg-deb -x "$deb" "$home/new"
+for deb in "$work"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$work/new"
 done
-chmod -R a+rX "$home/new"
-mv "$home/new" "$home/root" # renamed when complete
-rm -rf "$home/debs" "$home/lists" "$home/cache"
+chmod -R a+rX "$work/new"
+mv "$work/new" "$home/root" 2>/dev/null || [ -x "$binary" ] # complete, or not at all
 echo "$binary"
