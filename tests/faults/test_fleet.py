@@ -43,20 +43,20 @@ def children(rig: Rig, count: int, without: int = 0) -> list[int]:
         pids = rig.column(LIVE)
         return pids if len(pids) == count and without not in pids else []
 
-    return wait_until(live, 15, f"{count} children")
+    return wait_until(live, 30, f"{count} children")
 
 
 def starts(rig: Rig) -> list[Seen]:
     return [line for line in rig.seen() if line.phase == "start"]
 
 
-def wait_starts(rig: Rig, count: int, within: float = 10) -> list[Seen]:
+def wait_starts(rig: Rig, count: int, within: float = 20) -> list[Seen]:
     """The starts so far, when there are *count*."""
     wait_until(lambda: len(starts(rig)) >= count, within, f"{count} starts")
     return starts(rig)
 
 
-def stopped(rig: Rig, parent: Process, within: float = 15) -> None:
+def stopped(rig: Rig, parent: Process, within: float = 30) -> None:
     """Ends the fleet, which must be orderly."""
     parent.send(signal.SIGTERM)
     assert parent.ends(within) == 0
@@ -101,7 +101,7 @@ def test_a_killed_childs_jobs_run_elsewhere_within_2_s_and_the_others_go_on(rig:
     children(rig, 2, without=victim)
     rig.open_gate("enough")
     rig.open_gate("thaw")
-    rig.drained(10)
+    rig.drained(20)
     assert parent.said().count("was killed by SIGKILL") == 2
     assert parent.said().count("gave back") >= 2
     stopped(rig, parent)
@@ -122,7 +122,7 @@ def test_a_release_that_fails_is_tried_again(rig: Rig) -> None:
             wait_until(lambda: rig.value(WAITING) not in (None, pid), what="another try")
         wait_starts(rig, 2, within=2)
         rig.open_gate("enough")
-    rig.drained(10)
+    rig.drained(20)
     stopped(rig, parent)
 
 
@@ -167,7 +167,7 @@ def test_children_stop_gracefully_when_their_parent_is_killed(rig: Rig) -> None:
 
     parent.kill()
 
-    wait_until(lambda: rig.column(ENDED) == ["stopped", "stopped"], 5, "two good-byes")
+    wait_until(lambda: rig.column(ENDED) == ["stopped", "stopped"], 10, "two good-byes")
     assert rig.value("select count(*) from jobrunner.jobs where state = 'ready'") == 4
     assert rig.value(SPENT) == 0
     rig.check_logs()
@@ -195,7 +195,7 @@ def test_max_rss_replaces_a_child_that_eats_memory(rig: Rig) -> None:
         rig.send(conn, lambda n: hungry.job(n=n, mb=300))
         children(rig, 1, without=eater)
         rig.send(conn, lambda n: quick.job(n=n))
-    rig.drained(10)
+    rig.drained(20)
 
     assert [line.pid == eater for line in starts(rig)] == [True, False]
     stopped(rig, parent)
@@ -224,14 +224,14 @@ def test_sighup_replaces_every_child_without_a_gap_unless_the_new_code_is_broken
 
     rig.open_gate("broken")
     parent.send(signal.SIGHUP)
-    wait_until(lambda: "no new child gets ready" in parent.said(), what="the end of a bad deploy")
+    wait_until(lambda: "no new child gets ready" in parent.said(), deadline=30, what="the end of a bad deploy")
     assert children(rig, 2) == before
 
     (rig.folder / "broken").unlink()
     with rig.producing(per_second=100):
         parent.send(signal.SIGHUP)
-        wait_until(all_new, 15, "two new children")
-    rig.drained(10)
+        wait_until(all_new, 60, "two new children")
+    rig.drained(20)
 
     assert fewest == 2
     stopped(rig, parent)
@@ -249,12 +249,12 @@ def test_a_crash_loop_waits_longer_and_longer_and_ends_when_the_cause_does(rig: 
     rig.open_gate("broken")
     os.kill(pid, signal.SIGKILL)
 
-    wait_until(lambda: "dies again and again" in parent.said(), what="a pause")
+    wait_until(lambda: "dies again and again" in parent.said(), deadline=30, what="a pause")
     assert parent.said().count("ended with exit code 2") == 1  # it had begun: tried again
     (rig.folder / "broken").unlink()
 
     wait_starts(rig, 2)
     rig.open_gate("enough")
-    rig.drained(10)
+    rig.drained(20)
     stopped(rig, parent)
     rig.check_end(repeats=1)
