@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -37,7 +38,7 @@ def create_app(
     """The status of the jobrunner in a database: pages at `/`, JSON under `/api/v1`, probes, `/metrics`. Read-only.
 
     Mountable below any path: `Mount("/jobs", create_app(token=…))`. It connects when it is first asked, with four connections
-    at the most, and needs no lifespan. One of three must say who may look: *token* (a Bearer token, or the password of any user),
+    at the most, which `app.state.reader.close()` closes where no lifespan does. One of three must say who may look: *token* (a Bearer token, or the password of any user),
     *insecure* (everyone: the app around it lets in whom it wants), or *local* (everyone whose request names localhost; for
     a server that listens on the loopback alone). Arguments, headers and results of jobs are shown with *show_payloads* only.
 
@@ -59,7 +60,9 @@ def create_app(
         *Api(reader, snapshot, show_payloads=show_payloads).routes(),
         *Pages(reader, snapshot, show_payloads=show_payloads).routes(),
     ]
-    return _app(routes, page.answer, token, local=local and not insecure)
+    app = _app(routes, page.answer, token, local=local and not insecure, reader=reader)
+    app.state.reader = reader
+    return app
 
 
 def probe_app(runner: Runner, *, token: str | None = None, local: bool = False) -> Starlette:
@@ -73,9 +76,22 @@ def probe_app(runner: Runner, *, token: str | None = None, local: bool = False) 
     return _app(routes, problems.answer, token, local=local)
 
 
-def _app(routes: Sequence[BaseRoute], handler: ExceptionHandler, token: str | None, *, local: bool) -> Starlette:
+def _app(
+    routes: Sequence[BaseRoute],
+    handler: ExceptionHandler,
+    token: str | None,
+    *,
+    local: bool,
+    reader: Reader | None = None,
+) -> Starlette:
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        yield
+        if reader is not None:
+            reader.close()
+
     guard = Middleware(Access, token=token, local=local)
-    return Starlette(routes=list(routes), middleware=[guard], exception_handlers=_handlers(handler))
+    return Starlette(routes=list(routes), middleware=[guard], exception_handlers=_handlers(handler), lifespan=life)
 
 
 def _handlers(handler: ExceptionHandler) -> dict[type[Exception] | int, ExceptionHandler]:

@@ -107,7 +107,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[asynci
     server = _Server(
         uvicorn.Config(
             app,
-            lifespan="off",
+            lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
