@@ -15,7 +15,7 @@ from starlette.types import ExceptionHandler
 
 from jobrunner.errors import ConfigError, JobrunnerError
 from jobrunner.ops.http import gauges, insight, page, probes, problems, scrape
-from jobrunner.ops.http.access import Access
+from jobrunner.ops.http.access import Access, check_token
 from jobrunner.ops.http.api import Api
 from jobrunner.ops.http.database import Reader, Shared
 from jobrunner.ops.http.metrics import RunnerMetrics
@@ -38,9 +38,10 @@ def create_app(
     """The status of the jobrunner in a database: pages at `/`, JSON under `/api/v1`, probes, `/metrics`. Read-only.
 
     Mountable below any path: `Mount("/jobs", create_app(token=…))`. It connects when it is first asked, with four connections
-    at the most, which `app.state.reader.close()` closes where no lifespan does. One of three must say who may look: *token* (a Bearer token, or the password of any user),
-    *insecure* (everyone: the app around it lets in whom it wants), or *local* (everyone whose request names localhost; for
-    a server that listens on the loopback alone). Arguments, headers and results of jobs are shown with *show_payloads* only.
+    at the most; `app.state.reader.close()` closes them where no lifespan does. One of three must say who may look: *token* (a
+    Bearer token, or the password of any user), *insecure* (everyone: the app around it lets in whom it wants), or *local*
+    (everyone whose request names localhost; for a server that listens on the loopback alone). Arguments, headers and results
+    of jobs are shown with *show_payloads* only.
 
     Raises:
         ConfigError: none of the three, or a token that is too short.
@@ -90,7 +91,7 @@ def _app(
         if reader is not None:
             reader.close()
 
-    guard = Middleware(Access, token=token, local=local)
+    guard = Middleware(Access, token=None if token is None else check_token(token), local=local)
     return Starlette(routes=list(routes), middleware=[guard], exception_handlers=_handlers(handler), lifespan=life)
 
 
