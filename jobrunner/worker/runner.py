@@ -482,10 +482,10 @@ class Runner:
             settlement = decide(job, outcome, self.app.tasks[job.task].retry, random.random())
             _tell(job, settlement)
             self._settler.put(job, settlement)
-        if self.telemetry.on_run is not None:
+        if (tell := self.telemetry.on_run) is not None:
             ran = self._slots.ran(job)
             waited = None if ran is None else (job.started_at - job.run_at).total_seconds()
-            self.telemetry.on_run(job.queue, job.task, settlement.ending if settlement else "succeeded", waited, ran)
+            tell(job.queue, job.task, settlement.ending if settlement else "succeeded", waited, ran)
 
     def _note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         self._keeping.note_progress(job_id, progress)

@@ -120,11 +120,10 @@ def one_sentence(result: Result, code: int, *words: str) -> None:
 def test_it_refuses_to_answer_everyone(capsys: pytest.CaptureFixture[str]) -> None:
     shell = Shell("", capsys)
     one_sentence(shell("web", "--bind", "0.0.0.0:0"), 7, "answer everyone who reaches 0.0.0.0:0", "--token")
-    one_sentence(
-        shell("run", "x:app", "--http", "0.0.0.0:0"), 7, "--http-token (or JOBRUNNER_HTTP_TOKEN) or --insecure"
-    )
     one_sentence(shell("web", "--token", "short"), 2, "at least 16")
-    one_sentence(shell("run", "x:app", "--http", "8080"), 2, "--http must be HOST:PORT")
+    one_sentence(shell("web", "--bind", "8080"), 2, "--bind must be HOST:PORT")
+    refused = spawn("run", "x:app", "--http", "0.0.0.0:0")
+    one_sentence(refused, 7, "--http-token (or JOBRUNNER_HTTP_TOKEN) or --insecure")
 
 
 @pytest.mark.parametrize(

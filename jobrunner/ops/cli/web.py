@@ -39,11 +39,11 @@ def serve_web(
     """
     from jobrunner.ops.http import create_app, serve  # slow to import, and only this command needs it
 
-    logs.configure("error" if session.quiet else "info", "text")
     at, secret = serve.address(bind, what="--bind"), config.http_token(token)
     serve.allow(at, token=secret, insecure=insecure, flag="--token")
     with session.server() as dsn:
         app = create_app(dsn, token=secret, insecure=insecure, local=at.is_loopback, show_payloads=show_payloads)
         listener = serve.listen(at)
+        logs.configure("error" if session.quiet else "info", "text")
         session.say(f"http://{serve.bound(listener)}/{'' if secret is None else ' (with the token)'}; Ctrl-C stops it")
         asyncio.run(serve.until_signalled(app, listener))
