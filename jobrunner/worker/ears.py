@@ -42,7 +42,9 @@ class Ears:
         self._dsn, self._around, self._wake, self._telemetry = dsn, around, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
         self.listening = False
-        self.pulse = Pulse("listen", patience=_PROBE * 12)  # to begin takes several answers, each of which may take some seconds
+        self.pulse = Pulse(
+            "listen", patience=_PROBE * 12
+        )  # to begin takes several answers, each of which may take some seconds
 
     async def run(self) -> None:
         """Listen until cancelled. Polling goes on meanwhile: without ears a job costs latency, never itself."""
