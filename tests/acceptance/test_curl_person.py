@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +53,24 @@ def curl(url: str, *options: str) -> str:
 
 def curl_json(url: str) -> Any:
     return json.loads(curl(url))
+
+
+def test_the_examples_of_the_page_do_what_it_says(dsn: str, conn: Connection) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
+    block = re.search(r"^## With curl$.*?^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    examples = [
+        (command, wanted.splitlines())
+        for command, wanted in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block[1], re.MULTILINE)
+    ]
+    assert len(examples) > 8
+    bury(conn, enqueue(conn, "shop.send_receipt", queue="mail", subject="order:42"), error="ValueError: order 42")
+
+    with web(dsn) as at:
+        for command, wanted in examples:
+            words = shlex.split(command.replace("localhost:8080", at.removeprefix("http://")))
+            said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
+            assert wanted and [line for line in wanted if line not in said] == [], f"{command}\n{said}"
 
 
 def test_a_person_with_curl_finds_a_stuck_job_learns_why_and_sees_who_mended_it(dsn: str, conn: Connection) -> None:

@@ -1,4 +1,7 @@
-"""The shapes of the answers as JSON Schema, by name: exactly what `ops.shapes` and `insight` make, no field more or less."""
+"""The shapes of the answers as JSON Schema, by name: exactly what `ops.shapes` and `insight` make, no field more or less.
+
+(long because: one line for each field of each answer)
+"""
 
 from __future__ import annotations
 
