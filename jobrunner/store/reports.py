@@ -1,4 +1,4 @@
-"""What people look at beside jobs, queues and runners: tasks, groups of dead jobs, the audit, sizes of tables. Reads only.
+"""What people look at beside jobs, queues and runners: tasks, the audit, sizes of tables. Reads views only.
 
 Takes a sync connection; its values have the columns of the statements as fields.
 """
@@ -7,42 +7,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from jobrunner.store.queries import query
 from jobrunner.store.reading import Connection, rows
 
 _TASKS = query("tasks_known")
-_DEAD_GROUPS = query("dead_groups")
 _AUDIT = query("audit_page")
 _TABLES = query("table_sizes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
-    """One task as a runner registered it last."""
+    """One task as a runner registered it last, and how it went; one that only ran has no queue."""
 
     name: str
-    queue: str
-    version: int
-    priority: int
-    max_attempts: int
-    seen_at: datetime
+    queue: str | None
+    version: int | None
+    max_attempts: int | None
+    last_known: datetime | None
     runners: int
     """Live ones that know it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadGroup:
-    """Dead jobs of one task that died of the same."""
-
-    task: str
-    error: str | None
-    """The error's beginning, its numbers as N."""
-    jobs: int
-    first_at: datetime
-    last_at: datetime
-    sample: int
-    """The id of one of them."""
+    n_1h: int
+    """Starts that ended within an hour."""
+    failed_1h: int
+    p50_s: Decimal | None
+    """Seconds, of those that succeeded."""
+    p95_s: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +69,8 @@ class TableRow:
 
 
 def list_tasks(conn: Connection, *, limit: int) -> list[TaskRow]:
-    """Up to *limit* tasks that a runner ever registered, by name."""
+    """Up to *limit* tasks that a runner registered or that ran lately, by name. Reads an hour of history."""
     return rows(conn, TaskRow, _TASKS, {"limit": limit})
-
-
-def list_dead_groups(conn: Connection, *, limit: int) -> list[DeadGroup]:
-    """Up to *limit* groups of dead jobs, the largest first. Reads all dead jobs."""
-    return rows(conn, DeadGroup, _DEAD_GROUPS, {"limit": limit})
 
 
 def list_audit(conn: Connection, which: AuditFilter, *, limit: int, after: int | None = None) -> list[AuditRow]:

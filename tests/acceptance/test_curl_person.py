@@ -110,22 +110,25 @@ def test_a_person_with_curl_finds_a_stuck_job_learns_why_and_sees_who_mended_it(
 
         # What died, of what? One group, and one of its jobs with the command that gives it another life.
         (group,) = curl_json(f"{at}/api/v1/dead/groups")["items"]
-        assert (group["jobs"], group["error"]) == (4, "TimeoutError: smtp N")
-        assert f"jobrunner dead requeue {group['sample']}" in curl_json(f"{at}/api/v1/jobs/{group['sample']}")["why"]
+        assert (group["n"], group["error"]) == (4, "TimeoutError: smtp N")
+        assert (
+            f"jobrunner dead requeue {group['sample_id']}" in curl_json(f"{at}/api/v1/jobs/{group['sample_id']}")["why"]
+        )
         assert curl(f"{at}/api/v1/audit").count('"action"') == 0
 
         # A colleague mends both with psql.
         conn.execute(
-            "select jobrunner.op_requeue(array[%s]::bigint[], '0', 'anna@ops', 'smtp is back')", [int(group["sample"])]
+            "select jobrunner.op_requeue(array[%s]::bigint[], '0', 'anna@ops', 'smtp is back')",
+            [int(group["sample_id"])],
         )
         conn.execute("select jobrunner.op_cancel(array[%s]::bigint[], 'anna@ops', 'the printer is gone')", [stuck])
 
         # It was done, when, by whom, and why.
-        (requeued,) = curl_json(f"{at}/api/v1/audit?job={group['sample']}")["items"]
+        (requeued,) = curl_json(f"{at}/api/v1/audit?job={group['sample_id']}")["items"]
         assert (requeued["actor"], requeued["action"], requeued["reason"]) == ("anna@ops", "requeue", "smtp is back")
         (cancelled,) = curl_json(f"{at}/api/v1/audit?job={stuck}")["items"]
         assert (cancelled["actor"], cancelled["action"]) == ("anna@ops", "cancel")
-        assert curl_json(f"{at}/api/v1/jobs/{group['sample']}")["state"] == "ready"
+        assert curl_json(f"{at}/api/v1/jobs/{group['sample_id']}")["state"] == "ready"
         assert curl_json(f"{at}/api/v1/jobs/{stuck}")["state"] == "cancelled"
         wait_until(
             lambda: "task_unknown" not in {one["code"] for one in curl_json(f"{at}/api/v1/overview")["attention"]},

@@ -196,7 +196,7 @@ async def test_answers_in_many_states_fit(app: Starlette, conn: Connection) -> N
     assert [(one["task"], one["jobs"]) for one in tasks["unknown"]] == [("strange.task", 1)]
     assert [one["id"] for one in (await get(app, "/dead"))["items"]] == [str(dead)]
     (group,) = (await get(app, "/dead/groups"))["items"]
-    assert (group["error"], group["jobs"], group["sample"]) == ("ValueError: order N", 1, str(dead))
+    assert (group["error"], group["n"], group["sample_id"]) == ("ValueError: order N", 1, str(dead))
     (change,) = (await get(app, f"/audit?job={gone}"))["items"]
     assert (change["actor"], change["action"], change["reason"]) == ("anna@ops", "cancel", "a mistake")
     assert len((await get(app, "/audit"))["items"]) == 2

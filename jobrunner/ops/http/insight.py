@@ -59,7 +59,7 @@ def snapshot(conn: Connection) -> Snapshot:
         overview=shapes.overview_shape(now, queues, runners, recent, MINUTES, found, part),
         subscriptions=[event_shapes.subscription_shape(row) for row in subscriptions],
         runners=[shapes.runner_shape(row) for row in runners],
-        groups=[report_shapes.dead_group_shape(row) for row in reports.list_dead_groups(conn, limit=_LATEST)],
+        groups=[shapes.dead_group_shape(row) for row in overview.list_dead_groups(conn, limit=_LATEST)],
         latest_dead=[shapes.job_shape(job, now) for job in dead],
     )
 
@@ -101,7 +101,9 @@ def job(conn: Connection, job_id: int, *, payload: bool) -> Shape:
     if found is None:
         raise NotFound("job", job_id)
     attempts, nodes = overview.list_attempts(conn, job_id), overview.trace(conn, f"job:{job_id}", limit=TRACE)
-    told = shapes.detail_shape(found, attempts, overview.clock(conn))
+    told = shapes.detail_shape(
+        found, attempts, overview.clock(conn), overview.find_payload(conn, job_id) if payload else None
+    )
     hidden = {} if payload else {"args": None, "headers": None, "result": None}
     return {**told, **hidden, "payload_shown": payload, "trace": [shapes.trace_shape(node) for node in nodes]}
 
@@ -133,8 +135,8 @@ def tasks(conn: Connection) -> Shape:
 
 def dead_groups(conn: Connection, limit: int) -> Shape:
     """Dead jobs by what they died of, most jobs first."""
-    found = reports.list_dead_groups(conn, limit=limit)
-    return listing(overview.clock(conn), [report_shapes.dead_group_shape(row) for row in found])
+    found = overview.list_dead_groups(conn, limit=limit)
+    return listing(overview.clock(conn), [shapes.dead_group_shape(row) for row in found])
 
 
 def audit(conn: Connection, which: AuditFilter, limit: int, cursor: int | None) -> Shape:
