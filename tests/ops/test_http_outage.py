@@ -21,7 +21,7 @@ from jobrunner.worker import vitals
 from tests.conftest import Connection
 from tests.ops.asgi import Answer, ask
 from tests.support import eventually
-from tests.worker.rig import within
+from tests.worker.rig import backend, within
 
 PATIENCE = 1.0
 
@@ -98,6 +98,26 @@ async def test_a_server_that_does_not_answer_is_not_waited_for(
     finally:
         os.kill(pid, signal.SIGCONT)
         reader.close()
+
+
+async def test_a_beat_that_hangs_in_the_server_is_not_a_dead_thread(dsn: str, conn: Connection) -> None:
+    app = App("shop")
+
+    @app.task
+    async def work(ctx: Context) -> None: ...
+
+    async with Runner(app, dsn, lease="3s", poll="100ms", grace="1s") as runner:
+        heart = runner._lease.pulse
+        await eventually(lambda: not runner.vitals().ready[0].problem, what="a first beat")
+        pid = backend(conn, "heartbeat")
+        assert pid is not None
+        heart.patience = 0.7  # it beats every half second
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await eventually(lambda: runner.vitals().ready[0].problem, what="a runner that is not ready")
+            assert [check for check in runner.vitals().live if check.name == "heartbeat" and check.problem] == []
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_reader_that_is_no_longer_waited_for_lets_go(dsn: str, conn: Connection) -> None:
