@@ -7,7 +7,9 @@
 | runner.renewed        | jobs kept          | runner, old              | it goes on under a new id after it lost its connection   |
 | runner.uncertain      |                    | silent_seconds           | its lease may have run out: it stops claiming            |
 | runner.stopped        | jobs handed back   | runner                   | it said good-bye                                         |
-| jobs.claimed          | jobs               |                          | one claim                                                |
+| claim.made            | jobs, may be 0     | seconds                  | one claim                                                |
+| claimer.woken         |                    | reason                   | it slept and goes on: notify, poll, timer or local       |
+| jobs.claimed          | jobs               |                          | one claim that brought any                               |
 | jobs.succeeded        | jobs               |                          | one settlement of successes was accepted                 |
 | jobs.settled          | jobs               |                          | one settlement of other outcomes was accepted            |
 | jobs.stale            | jobs               | ids                      | settlements were refused: another attempt has the job    |
@@ -36,6 +38,10 @@ from typing import Any, TypeAlias
 Observer: TypeAlias = Callable[[str, int, dict[str, Any]], None]
 """Takes the event's name, its n and its facts. Called on the event loop: it must not block."""
 
+RunObserver: TypeAlias = Callable[[str, str, str, float | None, float | None], None]
+"""Takes queue, task and outcome of a run that has ended, the seconds that its job was due before it was claimed, and those that it
+ran; both None when it was handed back unstarted. Called on the event loop, up to 50,000 times a second: it must be quick."""
+
 log = logging.getLogger("jobrunner")
 
 
@@ -45,6 +51,8 @@ class Telemetry:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._observers: list[Observer] = []
+        self.on_run: RunObserver | None = None
+        """Told of every run, where somebody wants that: it is no event, because nobody pays for it otherwise."""
 
     def attach(self, observer: Observer) -> None:
         """Call *observer* at every event from now on."""

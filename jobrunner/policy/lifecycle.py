@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import brief
@@ -51,6 +51,7 @@ __all__ = [
     "BlockedOn",
     "Cancel",
     "CancelRequested",
+    "Ending",
     "Failed",
     "FinishedInPlace",
     "HandedBack",
@@ -66,6 +67,9 @@ __all__ = [
     "TooNew",
     "decide",
 ]
+
+Ending: TypeAlias = Literal["succeeded", "retried", "snoozed", "too_new", "dead", "cancelled", "handed_back"]
+"""How a run ended, for those who count."""
 
 _TOO_NEW_DELAY = timedelta(seconds=30)  # long enough to be cheap, short enough for a deploy that is under way
 _REASON_BYTES = 512
@@ -129,6 +133,23 @@ class Settlement:
     """What the handler returned, as it came: not yet encoded."""
     keyed: bool = False
     """Whether the job has a key, whose turn may have to be passed on."""
+
+    @property
+    def ending(self) -> Ending:
+        """How the run ended, in one of a few words."""
+        match self.state:
+            case State.SCHEDULED if self.outcome == "too_new":
+                return "too_new"
+            case State.SCHEDULED:
+                return "retried" if self.failed else "snoozed"
+            case State.SUCCEEDED:
+                return "succeeded"
+            case State.DEAD:
+                return "dead"
+            case State.CANCELLED:
+                return "cancelled"
+            case _:
+                return "handed_back"
 
 
 def decide(job: Claimed, outcome: Outcome, backoff: Backoff, rand: float) -> Settlement:

@@ -77,9 +77,12 @@ def states(conn: Connection, ids: list[int]) -> dict[int, str]:
     return dict(conn.execute(_JOB_STATES, {"ids": ids}).fetchall())
 
 
-def list_dead(conn: Connection, which: DeadFilter, *, limit: int) -> list[JobRow]:
-    """Up to *limit* dead jobs, the latest first."""
-    return rows(conn, JobRow, _DEAD_JOBS, {**_fields(which), "limit": limit})
+def list_dead(
+    conn: Connection, which: DeadFilter, *, limit: int, after: tuple[datetime, int] | None = None
+) -> list[JobRow]:
+    """Up to *limit* dead jobs, the latest first; with *after* those that died before it: when it died, and its id."""
+    at, after_id = after or (None, None)
+    return rows(conn, JobRow, _DEAD_JOBS, {**_fields(which), "limit": limit, "after_at": at, "after": after_id})
 
 
 def list_dead_groups(

@@ -30,6 +30,7 @@ from jobrunner.worker.identity import Identity
 from jobrunner.worker.lanes import Lane, Lanes
 from jobrunner.worker.link import Link, Lost, trouble
 from jobrunner.worker.slots import BATCH, Slots
+from jobrunner.worker.vitals import Pulse
 
 _TICK = 0.04  # seconds between two looks around while there is work
 _NET = 1.0  # seconds between two looks from the very beginning, at the least
@@ -64,6 +65,7 @@ class Claimer:
     ) -> None:
         self.resting = asyncio.Event()
         """Set while it sleeps."""
+        self.pulse = Pulse("claim")
         self._link, self._slots, self._poll, self._telemetry = link, slots, poll, telemetry
         self._gate, self._identity, self._on_crowded = gate, identity, on_crowded
         self._events = events
@@ -73,6 +75,7 @@ class Claimer:
         self._given = queues or []
         self._floors.add((queue, 0) for queue in self._given)
         self._wake = asyncio.Event()
+        self._woken_by = "local"
         self._last_tick = 0.0
         self._look_due = True
         self._woken = False
@@ -84,11 +87,12 @@ class Claimer:
         self._most = BATCH
         self._due_in: float | None = None
 
-    def wake(self, payload: str = "") -> None:
-        """Look around soon; with "look", from the very beginning."""
+    def wake(self, payload: str = "", *, by: str = "local") -> None:
+        """Look around soon; with "look", from the very beginning. *by*: for the count of what woke it."""
         if payload == "look":
             self._next_net = self._next_wide = 0.0
         self._look_due = True
+        self._woken_by = by
         self._wake.set()
 
     def again(self) -> None:
@@ -118,11 +122,12 @@ class Claimer:
 
     async def _round(self) -> None:
         """Claim while there is room and something to claim; then rest."""
-        await self._gate.wait()
+        await self.pulse.wait(self._gate.opened)
         if self._slots.demand() <= 0 and self._slots.prefetch() <= 0:
             await self._wait_for_room(None)
             return
         self._wake.clear()
+        self._woken_by = "local"
         woken, self._woken = self._woken, False
         if woken and await self._claim(self._slots.room_for_any()):
             return  # what woke it is nearly always ready where jobs were before: a look first would double its wait
@@ -142,9 +147,7 @@ class Claimer:
     async def _wait_for_room(self, seconds: float | None) -> None:
         self._slots.room.clear()
         if self._slots.demand() <= 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._slots.room.wait()
+            await self.pulse.wait(self._slots.room, seconds)
 
     async def _look(self, *, asleep: bool = False) -> Tick:
         """One look around; *asleep*: with it, say (again) that this runner sleeps."""
@@ -220,6 +223,7 @@ class Claimer:
         if took > _CROWDED:
             self._on_crowded()
         self._most = min(BATCH, self._most + _GROWTH)
+        self._telemetry.emit("claim.made", len(claimed), seconds=took)
         if claimed:
             self._telemetry.emit("jobs.claimed", len(claimed))
         return bool(claimed)
@@ -276,20 +280,21 @@ class Claimer:
     async def _rest(self) -> None:
         """Nothing to claim: sleep until woken, the poll, or what is due, and be sure that no commit goes unnoticed."""
         wait = self._poll * random.uniform(0.8, 1.2)
-        if self._due_in is not None:
-            wait = max(0.0, min(wait, self._due_in))
+        reason = "poll"
+        if self._due_in is not None and self._due_in < wait:
+            wait, reason = max(0.0, self._due_in), "timer"
         if not self._sure_for(wait) and await self._fall_asleep():
             self._woken = self._wake.is_set()
             return
         self.resting.set()
         try:
-            async with asyncio.timeout(wait):
-                await self._wake.wait()
-            self._woken = True
-        except TimeoutError:
-            self._look_due = self._polled = True  # the next round looks around, and renews the flag
+            if await self.pulse.wait(self._wake, wait):
+                reason, self._woken = self._woken_by, True
+            else:
+                self._look_due = self._polled = True  # the next round looks around, and renews the flag
         finally:
             self.resting.clear()
+        self._telemetry.emit("claimer.woken", reason=reason)
 
     def _sure_for(self, seconds: float) -> bool:
         return self._proven and time.monotonic() + seconds < self._flag_until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +12,7 @@ from jobrunner.store.listener import Silent, ask, hear, is_lasting, is_lent, lis
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.link import connect, pause
 from jobrunner.worker.patience import Session, answered, sever
+from jobrunner.worker.vitals import Pulse
 
 _PROBE = 5.0
 _LENT_PAUSE = 60.0  # seconds, at the most, until it looks again whether the pooler is gone
@@ -42,6 +42,9 @@ class Ears:
         self._dsn, self._around, self._wake, self._telemetry = dsn, around, wake, telemetry
         self._channel = f"jobrunner_probe_{os.getpid()}_{id(self):x}"
         self.listening = False
+        self.pulse = Pulse(
+            "listen", patience=_PROBE * 12
+        )  # to begin takes several answers, each of which may take some seconds
 
     async def run(self) -> None:
         """Listen until cancelled. Polling goes on meanwhile: without ears a job costs latency, never itself."""
@@ -49,12 +52,14 @@ class Ears:
         while True:
             conn: Session | None = None
             reason, longest = "", 5.0
+            self.pulse.beat()
             try:
                 conn = await connect(self._around or self._dsn, "listen")
                 await self._begin(conn)
                 self._wake("")  # whatever came while nobody listened
                 while True:
                     async for payload in hear(conn, self._channel, _PROBE):
+                        self.pulse.beat()
                         if payload is None:
                             self._hears()
                             tries, told = 0, ""
@@ -74,7 +79,7 @@ class Ears:
                 log.warning("hears no notifications, looks at its poll interval: %s", reason.partition("\n")[0])
                 told = reason
             tries += 1
-            await asyncio.sleep(pause(tries, longest))
+            await self.pulse.sleep(pause(tries, longest))
 
     async def _begin(self, conn: Session) -> None:
         """Listen where that lasts, and ask for the first proof where jobs are written: that shows that it is the same database."""

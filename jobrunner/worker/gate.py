@@ -10,8 +10,9 @@ class Gate:
 
     def __init__(self) -> None:
         self._reasons: set[str] = set()
-        self._open = asyncio.Event()
-        self._open.set()
+        self.opened = asyncio.Event()
+        """Set while it is open."""
+        self.opened.set()
 
     @property
     def is_open(self) -> bool:
@@ -26,14 +27,14 @@ class Gate:
     def hold(self, reason: str) -> None:
         """Shut it for *reason*."""
         self._reasons.add(reason)
-        self._open.clear()
+        self.opened.clear()
 
     def release(self, reason: str) -> None:
         """*reason* no longer holds it."""
         self._reasons.discard(reason)
         if not self._reasons:
-            self._open.set()
+            self.opened.set()
 
     async def wait(self) -> None:
         """Return when it is open."""
-        await self._open.wait()
+        await self.opened.wait()

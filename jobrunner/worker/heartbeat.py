@@ -13,6 +13,7 @@ from jobrunner.store import runners
 from jobrunner.telemetry import log
 from jobrunner.worker.link import SOCKET, pause
 from jobrunner.worker.patience import limited, sever
+from jobrunner.worker.vitals import Pulse as SignOfLife
 
 
 class Pulse(Protocol):
@@ -47,6 +48,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._live, name="jobrunner heartbeat", daemon=True)
         self._conn: psycopg.Connection[tuple[Any, ...]] | None = None
         self._healthy_since: float | None = None
+        self.pulse = SignOfLife("heartbeat")
         self._last_good = time.monotonic()
 
     def start(self) -> None:
@@ -85,6 +87,7 @@ class Heartbeat:
         tries = 0
         while not self._stop.is_set():
             began = time.monotonic()
+            self.pulse.rest()  # a frozen server may never answer, and this thread is not to blame
             try:
                 if self._conn is None:
                     self._conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **_SOCKET)
@@ -99,11 +102,13 @@ class Heartbeat:
                 self._healthy_since = None
                 self._close()
                 tries += 1
+                self.pulse.beat()
                 self._stop.wait(pause(tries, min(2.0, self._interval)))
                 continue
             if self._stop.is_set():
                 break  # nobody is left to hear of it
             tries = 0
+            self.pulse.beat()
             if alive:
                 if self._healthy_since is None or time.monotonic() - self._last_good > self._patience:
                     self._healthy_since = time.monotonic()

@@ -34,6 +34,7 @@ R = TypeVar("R")
 _RETENTION = 600.0  # seconds for one of its steps
 
 _RESCUE, _SWEEP, _UNPARK, _PARK = 500, 500, 2000, 5000  # rows at a time
+_LONG_STEP = 1800.0  # seconds that retention may take after weeks without any
 
 
 class Housekeeping:
@@ -66,7 +67,7 @@ class Housekeeping:
             self._park,
             Loop("hand back", self._hand_back, 0.5, telemetry),
             self._progress,
-            Loop("retention", self._retain, 3600, telemetry),
+            Loop("retention", self._retain, 3600, telemetry, patience=_LONG_STEP),
         )
         """To be run, each in a task."""
 

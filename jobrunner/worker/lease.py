@@ -18,6 +18,7 @@ from jobrunner.worker.identity import Identity
 from jobrunner.worker.loop import Loop
 from jobrunner.worker.slots import Slots
 from jobrunner.worker.task import Runnable
+from jobrunner.worker.vitals import Check, Pulse
 
 _BEAT = 5.0  # seconds, or a sixth of a shorter lease
 _MARGIN = 10.0  # seconds before the end of the lease, or a third of a shorter one, at which it becomes uncertain
@@ -43,6 +44,8 @@ class Lease:
         self._patience = seconds - min(_MARGIN, seconds / 3)
         self._heartbeat = Heartbeat(dsn, self, interval=min(_BEAT, seconds / 6), patience=self._patience)
         self._loop = asyncio.get_running_loop()
+        self.pulse: Pulse = self._heartbeat.pulse
+        """Of the heartbeat's thread."""
         self.healthy_for = self._heartbeat.healthy_for
         """Seconds that beats have got through without a gap."""
         self.watch = Loop("lease", self._watch, min(1.0, seconds / 10), telemetry)
@@ -59,6 +62,12 @@ class Lease:
     async def stop(self) -> None:
         """Stop beating."""
         await asyncio.to_thread(self._heartbeat.stop)
+
+    def check(self) -> Check:
+        """Whether beats get through to the database."""
+        silent = self._heartbeat.silent_for()
+        told = f"the heartbeat does not get through to the database, for {silent:.0f} s now"
+        return Check("heartbeat", None if self.healthy_for() > 0 else told, silent, self._patience)
 
     @property
     def runner_id(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +23,7 @@ R = TypeVar("R")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _EXHAUSTED_WAIT = 30.0
+_LONG = 1.0  # seconds of a call that say: the database holds us up
 
 # Keepalives find a peer that is gone; tcp_user_timeout one that still acknowledges nothing. Both work through poolers.
 SOCKET: dict[str, Any] = {
@@ -64,6 +66,8 @@ class Link:
         self._dsn, self.purpose, self._limit, self._whole = dsn, purpose, limit, whole
         self._conn: Session | None = None
         self._turn = asyncio.Lock()
+        self._began: float | None = None  # the call that is under way
+        self._held_up = 0.0  # when the last long one ended
 
     async def run(
         self, call: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
@@ -77,7 +81,18 @@ class Link:
             psycopg.Error: anything else; the session is still good.
         """
         async with self._turn:
-            return await self._run(call, *args, **kwargs)
+            self._began = began = time.monotonic()
+            try:
+                return await self._run(call, *args, **kwargs)
+            finally:
+                self._began = None
+                if (ended := time.monotonic()) - began > _LONG:
+                    self._held_up = ended
+
+    def held_up_until(self) -> float:
+        """Until when, on the monotonic clock, the database kept a call waiting: now, while one takes longer than a second."""
+        now = time.monotonic()
+        return now if self._began is not None and now - self._began > _LONG else self._held_up
 
     async def _run(
         self, call: Callable[Concatenate[Session, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs

@@ -8,14 +8,23 @@ from collections.abc import Awaitable, Callable
 
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.link import Broken, pause
+from jobrunner.worker.vitals import PATIENCE, Pulse
 
 
 class Loop:
     """Runs *step* every *interval* seconds ± 20 %. An error is logged, counted and backed off from; the loop goes on, except for
     a broken set-up, which ends the runner."""
 
-    def __init__(self, name: str, step: Callable[[], Awaitable[bool]], interval: float, telemetry: Telemetry) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[bool]],
+        interval: float,
+        telemetry: Telemetry,
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.name, self.pulse = name, Pulse(name, patience)
         self._step, self._interval, self._telemetry = step, interval, telemetry
         self._nudge = asyncio.Event()
 
@@ -27,6 +36,7 @@ class Loop:
         """Until cancelled."""
         failures = 0
         while True:
+            self.pulse.beat()
             try:
                 more = await self._step()
                 failures = 0
@@ -42,9 +52,5 @@ class Loop:
                 await self._rest()
 
     async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(self._interval * random.uniform(0.8, 1.2)):
-                await self._nudge.wait()
-        except TimeoutError:
-            pass
+        await self.pulse.wait(self._nudge, self._interval * random.uniform(0.8, 1.2))
         self._nudge.clear()

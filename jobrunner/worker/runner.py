@@ -18,6 +18,7 @@ import random
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -53,6 +54,7 @@ from jobrunner.worker.sequencer import Sequencer
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
 from jobrunner.worker.threads import Threads
+from jobrunner.worker.vitals import Check, Pulse, Vitals, loops
 
 R = TypeVar("R")
 
@@ -110,6 +112,7 @@ class Runner:
             check_integer(f"the slots of queue {queue}", most, 1, 10_000)
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._background: list[asyncio.Task[None]] = []
+        self._pulses: list[Pulse] = []
         self._failure: BaseException | None = None
         self._error_streams: list[ErrorStream] = []
         self._ended: asyncio.Event | None = None
@@ -262,8 +265,10 @@ class Runner:
             raise
         self._lease.start()
         self._slots.start()
-        loops = (*self._sequencer.loops, *self._keeping.loops)
-        for part in (self._claimer, self._settler, self._ears, self._lease.watch, *loops):
+        kept = (*self._sequencer.loops, *self._keeping.loops)
+        parts = (self._claimer, self._settler, self._ears, self._lease.watch, *kept)
+        self._pulses = [*(part.pulse for part in parts), self._lease.pulse]
+        for part in parts:
             self._spawn(part.run())
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
@@ -351,6 +356,21 @@ class Runner:
         self.telemetry.attach(stream.observe)
         self._error_streams.append(stream)
         return stream
+
+    def vitals(self) -> Vitals:
+        """How this runner is now, for probes and metrics; asks only this process, never the database."""
+        if not self._pulses:
+            return Vitals()
+        links = (self._claim_link, self._settle_link, self._sequence_link)
+        held = ", ".join(sorted(self._gate.reasons))
+        return Vitals(
+            live=loops(self._pulses, max(link.held_up_until() for link in links)),
+            ready=(self._lease.check(), Check("gate", f"it claims nothing now: {held}" if held else None)),
+            started=(Check("started"),),
+            running=Counter(run.job.queue for run in list(self._slots.running.values())),
+            slots=self._size,
+            listening=self._ears.listening,
+        )
 
     async def wait_idle(self, timeout: str | float | timedelta = 30.0) -> None:
         """Return when no job of this app's tasks is ready, waiting for its turn, running, due or unsettled.
@@ -453,6 +473,7 @@ class Runner:
         self._keeping.ended(job.id)
         if self._lanes.limits(job):
             self._claimer.again()  # there is room for another of its kind
+        settlement: Settlement | None = None
         if outcome is DONE and job.key is None:
             self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
         elif isinstance(outcome, FinishedInPlace):
@@ -461,6 +482,10 @@ class Runner:
             settlement = decide(job, outcome, self.app.tasks[job.task].retry, random.random())
             _tell(job, settlement)
             self._settler.put(job, settlement)
+        if (tell := self.telemetry.on_run) is not None:
+            ran = self._slots.ran(job)
+            waited = None if ran is None else (job.started_at - job.run_at).total_seconds()
+            tell(job.queue, job.task, settlement.ending if settlement else "succeeded", waited, ran)
 
     def _note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         self._keeping.note_progress(job_id, progress)
@@ -474,7 +499,7 @@ class Runner:
             return  # what it delivers wakes the claimer
         if payload == "look":
             self._keeping.look()
-        self._claimer.wake(payload)
+        self._claimer.wake(payload, by="notify")
 
 
 def _tell(job: Claimed, settlement: Settlement) -> None:

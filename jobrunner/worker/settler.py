@@ -26,6 +26,7 @@ from jobrunner.telemetry import Telemetry, log
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.link import Link, Lost, trouble
+from jobrunner.worker.vitals import Pulse
 
 BATCH = 200
 """Settlements in one statement."""
@@ -72,7 +73,7 @@ class Settler:
     """The buffer and the one task that empties it."""
 
     def __init__(self, link: Link, identity: Identity, telemetry: Telemetry, intake: Intake, gate: Gate) -> None:
-        self.pending = Pending()
+        self.pending, self.pulse = Pending(), Pulse("settle")
         self._link, self._identity, self._intake, self._gate = link, identity, intake, gate
         self._telemetry = telemetry
         self._work = asyncio.Event()
@@ -126,9 +127,10 @@ class Settler:
         while True:
             if not self.pending:
                 self._idle.set()
-            await self._work.wait()
+            await self.pulse.wait(self._work)
             self._work.clear()
             while self.pending:
+                self.pulse.beat()
                 self._idle.clear()
                 try:
                     async with self._identity.settling:

@@ -38,10 +38,10 @@ Settle = Callable[[Claimed, Outcome], None]
 class Running:
     """One run in a slot."""
 
-    __slots__ = ("ctx", "job", "outcome", "settled", "task")
+    __slots__ = ("began", "ctx", "job", "outcome", "settled", "task")
 
-    def __init__(self, job: Claimed, ctx: Context, task: asyncio.Task[None]) -> None:
-        self.job, self.ctx, self.task = job, ctx, task
+    def __init__(self, job: Claimed, ctx: Context, task: asyncio.Task[None], began: float) -> None:
+        self.job, self.ctx, self.task, self.began = job, ctx, task, began
         self.outcome: Outcome | None = None
         self.settled = False
 
@@ -80,6 +80,11 @@ class Slots:
         """Those jobs."""
         yield from (run.job for run in self.running.values())
         yield from (job for job, _, _ in self._buffer)
+
+    def ran(self, job: Claimed) -> float | None:
+        """For how many seconds *job* has run; None when it has not started."""
+        run = self.running.get(job.id)
+        return time.monotonic() - run.began if run is not None and run.job is job else None
 
     @property
     def unsettled(self) -> bool:
@@ -176,7 +181,7 @@ class Slots:
 
     async def _run(self, job: Claimed, me: asyncio.Task[None], began: float) -> None:
         ctx = Context(job, self._lender)
-        run = self.running[job.id] = Running(job, ctx, me)
+        run = self.running[job.id] = Running(job, ctx, me, began)
         self._taken += 1
         try:
             await self._executor.run(job, ctx, partial(self._settled, run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -11,7 +12,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from jobrunner.ops.http import create_app
+from jobrunner.ops.http.openapi import document
 from tests.conftest import Connection
+from tests.ops.asgi import ask
 from tests.ops.shell import Shell, bury, enqueue, register
 from tests.store import calls
 
@@ -87,6 +91,21 @@ def test_a_job_is_shown_without_what_it_was_given_and_returned(
     assert "not for this role" in shown.out
     assert shown.code == 0
     assert "secret" not in shown.out
+
+
+async def test_the_status_over_http_needs_no_more(reader: str, jobs: dict[str, int]) -> None:
+    app = create_app(reader, insecure=True)
+    paths = ["/", "/jobs", "/readyz", *(f"/jobs/{job}" for job in jobs.values())]
+    paths += [f"/api/v1{path}" for path in document()["paths"] if "{" not in path and path != "/trace"]
+    paths += ["/api/v1/trace?ref=order:42", f"/api/v1/jobs/{jobs['done']}"]
+    for path in paths:
+        found = await ask(app, path)
+        assert found.status == 200, (path, found.text)
+        assert '"card"' not in found.text
+        assert '"secret"' not in found.text
+    assert "scrape_success" in (told := (await ask(app, "/metrics")).text)
+    assert re.findall(r"jobrunner_scrape_success{.*} 0", told) == []
+    app.state.reader.close()
 
 
 def test_nothing_but_the_views_is_readable(reader: str, jobs: dict[str, int]) -> None:

@@ -35,6 +35,7 @@ from jobrunner.ops.cli import (
     status,
     subs,
     trace,
+    web,
 )
 from jobrunner.ops.cli.session import declare, expand_embedded, remember_common
 from jobrunner.store.failures import in_our_words
@@ -48,7 +49,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 conflict, 6 database unavailable, 7 refused, "
     "130 Ctrl-C, 143 SIGTERM.",
 )
-for part in (run, enqueue, publish, status, doctor, queues, trace, sql, demo, asyncapi):
+for part in (run, web, enqueue, publish, status, doctor, queues, trace, sql, demo, asyncapi):
     app.registered_commands += part.top.registered_commands
 for name, group in (
     ("jobs", jobs.app),

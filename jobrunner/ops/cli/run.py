@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jobrunner.errors import ConfigError, JobrunnerError
 from jobrunner.ops import logs
-from jobrunner.ops.cli import fleet, output
+from jobrunner.ops.cli import fleet, output, probing
 from jobrunner.ops.cli.session import Session, command
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job
@@ -105,6 +105,9 @@ def run_app(
     log_format: Annotated[
         Literal["text", "json"], typer.Option("--log-format", help="One line of text, or of JSON.")
     ] = "text",
+    http: probing.Http = None,
+    http_token: probing.Token = None,
+    insecure: probing.Insecure = False,
 ) -> None:
     """Run the tasks of an app until SIGTERM or Ctrl-C.
 
@@ -124,6 +127,7 @@ def run_app(
         Job("x.x", queue=name)  # a name that no queue can have is refused here
     own = dict(_slots_of(text) for text in queue_slots or ())
     limit = None if max_rss is None else size(max_rss, what="--max-rss")
+    probes = probing.probes(http, http_token, insecure=insecure, processes=processes)
     if processes is not None and tether is None:
         raise typer.Exit(fleet.supervise(session, where, processes, grace=waits["grace"].total_seconds()))
     found = load_app(where)
@@ -134,7 +138,7 @@ def run_app(
         if tether is None:
             runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
         try:
-            asyncio.run(fleet.serve(runner, tether, max_jobs, limit))
+            asyncio.run(probing.around(runner, probes, lambda: fleet.serve(runner, tether, max_jobs, limit)))
         except Broken as error:  # its cause says more: what the server answered
             raise (error.__cause__ or error) from None
 
