@@ -7,17 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobrunner.errors import NotFound
-from jobrunner.ops import attention, event_shapes, report_shapes, shapes
+from jobrunner.ops import event_shapes, report_shapes, shapes
+from jobrunner.ops.look import look
 from jobrunner.ops.shapes import Shape
-from jobrunner.store import event_overview, overview, reports
+from jobrunner.store import overview, reports
 from jobrunner.store.migrate import installed
 from jobrunner.store.reading import Connection
 from jobrunner.store.reports import AuditFilter
 from jobrunner.store.rows import DeadFilter, JobFilter, JobRow
 from jobrunner.version import VERSION
-
-MINUTES = 5
-"""How far back `finished` looks."""
 
 TRACE = 200
 """The most nodes of a job's tree that are told with it."""
@@ -44,23 +42,14 @@ class Snapshot:
 
 def snapshot(conn: Connection) -> Snapshot:
     """What the overview shows."""
-    queues, runners = overview.list_queues(conn), overview.list_runners(conn)
-    recent, unknown, now = (
-        overview.recent(conn, minutes=MINUTES),
-        overview.list_unknown_tasks(conn),
-        overview.clock(conn),
-    )
-    subscriptions = event_overview.list_subscriptions(conn)
-    events = attention.Events(event_overview.outbox(conn), subscriptions, event_overview.list_sagas_in_need(conn))
-    found = attention.findings(queues, runners, recent, unknown, events)
-    part = event_shapes.overview_part(events)
+    found = look(conn)
     dead = overview.list_dead(conn, DeadFilter(), limit=_LATEST)
     return Snapshot(
-        overview=shapes.overview_shape(now, queues, runners, recent, MINUTES, found, part),
-        subscriptions=[event_shapes.subscription_shape(row) for row in subscriptions],
-        runners=[shapes.runner_shape(row) for row in runners],
+        overview=found.shape(),
+        subscriptions=[event_shapes.subscription_shape(row) for row in found.events.subscriptions],
+        runners=[shapes.runner_shape(row) for row in found.runners],
         groups=[shapes.dead_group_shape(row) for row in overview.list_dead_groups(conn, limit=_LATEST)],
-        latest_dead=[shapes.job_shape(job, now) for job in dead],
+        latest_dead=[shapes.job_shape(job, found.at) for job in dead],
     )
 
 
