@@ -71,7 +71,7 @@ def listeners(conn: Connection, event_type: str) -> list[str]:
 
 def count_open(conn: Connection, subscription: str) -> int:
     """How many of its deliveries wait or are dead. Reads the whole table of jobs."""
-    return int(value(conn, _SUBSCRIPTION_OPEN, {"name": subscription}))
+    return int(value(conn, _SUBSCRIPTION_OPEN, {"name": subscription}) or 0)
 
 
 def list_blocked_keys(conn: Connection, subscription: str, *, limit: int) -> list[BlockedKeyRow]:

@@ -25,6 +25,8 @@ create or replace function jobrunner.enqueue(
 )
 returns bigint
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_variable
 declare

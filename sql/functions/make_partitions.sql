@@ -5,6 +5,8 @@
 create or replace function jobrunner.make_partitions(_from timestamptz, _days integer)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _first date := (_from at time zone 'utc')::date;

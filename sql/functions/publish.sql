@@ -17,6 +17,8 @@ create or replace function jobrunner.publish(
 )
 returns uuid
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_variable
 declare

@@ -16,7 +16,11 @@ from jobrunner.store import queries
 
 top = typer.Typer()
 
-_WHOLE = {"schema": "The whole schema: tables, states, lock order.", "functions": "Every function of the schema."}
+_WHOLE = {
+    "schema": "The whole schema: tables, states, lock order.",
+    "functions": "Every function of the schema.",
+    "roles": "The roles and what each may do: for a superuser, once a database.",
+}
 
 
 @command(top, "sql")
@@ -40,6 +44,8 @@ def show_sql(session: Session, name: Annotated[str | None, typer.Argument(metava
             text = queries.text("schema.sql")
         case "functions":
             text = "\n".join(f"{queries.text(path).rstrip().rstrip(';')};\n" for path in queries.names("functions"))
+        case "roles":
+            text = "\n".join([queries.text("roles.sql"), queries.text("grants.sql"), "commit;"])
         case _ if name in questions:
             text = queries.text(questions[name])
         case _:
