@@ -465,12 +465,13 @@ values
 create table jobrunner.audit (
     id     bigint      not null generated always as identity,
     at     timestamptz not null default clock_timestamp(),
-    actor  text        not null,
+    actor  text        not null,                 -- who it was, as he says
     action text        not null,
     target text        not null,
     jobs   integer     not null default 0,
     reason text,
     detail jsonb       not null default '{}',
+    login  text        not null default session_user,        -- as whom he was connected, whatever he says
     constraint audit_pkey primary key (id)
 );
 create index audit_at on jobrunner.audit (at);

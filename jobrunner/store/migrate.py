@@ -91,6 +91,11 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     return Migrated(found.version if found else None, SCHEMA_VERSION)
 
 
+def roles() -> str:
+    """The SQL that makes the roles and grants what each may do, for a superuser; also in a database that has no schema yet."""
+    return "\n".join([text("roles.sql"), text("grants.sql"), "commit;"])
+
+
 def installed(conn: psycopg.Connection[Any]) -> Installed | None:
     """The schema in this database; None where there is none."""
     row = conn.execute(_EXISTS).fetchone()

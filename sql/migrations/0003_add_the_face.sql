@@ -679,3 +679,9 @@ cross join lateral (
     from (select trunc(extract(epoch from f.age))::bigint as n) s
 ) a
 order by array_position(array['error', 'warning', 'notice'], f.severity), f.code, f.subject;
+-- ---------------------------------------------------------------------- as whom a person was connected
+alter table jobrunner.audit add column login text;
+alter table jobrunner.audit
+    alter column login set default session_user;
+update jobrunner.audit set login = actor;
+alter table jobrunner.audit alter column login set not null;

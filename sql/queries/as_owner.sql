@@ -7,5 +7,12 @@ where r.rolname = 'jobrunner_owner'
     and pg_has_role(r.oid, 'member')
     and case
         when n.oid is not null then n.nspowner = r.oid
-        else has_database_privilege(r.oid, current_database(), 'create')
+        else exists (
+            select
+            from pg_database d
+            cross join aclexplode(d.datacl) a
+            where d.datname = current_database()
+                and a.grantee = r.oid
+                and a.privilege_type = 'CREATE'
+        )
     end

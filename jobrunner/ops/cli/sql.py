@@ -13,6 +13,7 @@ from jobrunner.errors import NotFound
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.session import Session, command
 from jobrunner.store import queries
+from jobrunner.store.migrate import roles
 
 top = typer.Typer()
 
@@ -45,7 +46,7 @@ def show_sql(session: Session, name: Annotated[str | None, typer.Argument(metava
         case "functions":
             text = "\n".join(f"{queries.text(path).rstrip().rstrip(';')};\n" for path in queries.names("functions"))
         case "roles":
-            text = "\n".join([queries.text("roles.sql"), queries.text("grants.sql"), "commit;"])
+            text = roles()
         case _ if name in questions:
             text = queries.text(questions[name])
         case _:
