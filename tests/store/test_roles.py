@@ -172,7 +172,8 @@ DENIED: dict[str, tuple[LiteralString, ...]] = {
 def test_no_table_view_or_sequence_can_be_touched_but_readers_see_the_views(admin: Connection, role: str) -> None:
     things = admin.execute(
         """select c.oid::regclass::text, case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end,
-                  (select quote_ident(a.attname) from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and a.attidentity = '' limit 1)
+                  (select quote_ident(a.attname) from pg_attribute a
+                   where a.attrelid = c.oid and a.attnum > 0 and a.attidentity = '' limit 1)
            from pg_class c where c.relnamespace = 'jobrunner'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')"""
     ).fetchall()
 
@@ -216,7 +217,7 @@ def test_nobody_but_the_owner_makes_anything_in_the_schema(admin: Connection, ro
 def _refused(admin: Connection, role: str, statement: str) -> bool:
     """Tries it as *role*, undoes it; whether the privilege was missing."""
     if role == "nobody":
-        role = "jobrunner_migrator_not_inherited"
+        role = "jobrunner_stranger"
         admin.execute(
             f"""do $$ begin if to_regrole('{role}') is null then create role {role}; end if; end $$""".encode()
         )
