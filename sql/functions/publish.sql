@@ -42,8 +42,8 @@ begin
     values (
         event_id, correlation_id, cause_event, cause_job_id, version, type, coalesce(source, ''), subject, key, data, headers
     );
-    if notify and coalesce(current_setting('jobrunner.notify', true), 'on') <> 'off' then
-        perform jobrunner.wake_sequencer();
+    if notify and coalesce(current_setting('jobrunner.notify', true), 'on') <> 'off' and jobrunner.sleeps('jobrunner.outbox') then
+        perform pg_notify('jobrunner', 'outbox');          -- as enqueue does
     end if;
     return event_id;
 end
