@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from jobrunner.store.migrate import roles
 from tests.conftest import Connection, Login
@@ -157,6 +158,34 @@ def test_the_roles_are_printed_without_a_connection_for_psql(capsys: pytest.Capt
     assert printed.out.rstrip().endswith("commit;")
     assert shell("sql", "roles", "--json").json["name"] == "roles"
     assert "roles" in shell("sql").out
+
+
+def test_the_logins_of_the_page_can_do_what_it_says(
+    login: Login, conn: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "roles.md").read_text()
+    [made] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    names = re.findall(r"create role (\w+)", made)
+    login()  # the roles are there
+    try:
+        conn.execute(made)
+        shells = {name: Shell(make_conninfo(conn.info.dsn, user=name), capsys) for name in names}
+        assert shells["shop_deploy"]("migrate").code == 0
+        for name, call in (
+            ("shop_web", "enqueue('shop.t')"),
+            ("shop_worker", "publish('a', '{}')"),
+            ("dashboard", "why(1)"),
+        ):
+            with psycopg.connect(shells[name].dsn) as session:
+                assert session.execute(f"select jobrunner.{call}".encode()).fetchone()
+        assert shells["ann"]("subs", "pause", "shop.mail").code == 4
+        job = enqueue(conn)
+        denied = shells["dashboard"]("jobs", "cancel", job)
+        [sentence] = re.findall(r"^error: .*$", page, re.MULTILINE)
+        assert (denied.code, denied.err) == (1, f"{sentence}\n")
+    finally:
+        for name in names:
+            conn.execute(f"drop owned by {name}; drop role {name}".encode())
 
 
 def test_a_login_of_the_migrator_migrates(login: Login, capsys: pytest.CaptureFixture[str], conn: Connection) -> None:
