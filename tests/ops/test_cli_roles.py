@@ -125,6 +125,7 @@ def test_a_reader_looks_and_changes_nothing(reader: Shell, conn: Connection) -> 
         ("why", job),
         ("trace", "order:1"),
         ("subs", "list"),
+        ("events", "list"),
         ("events", "types"),
         ("replay", "list"),
         ("sagas", "list"),
