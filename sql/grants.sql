@@ -24,7 +24,7 @@ begin
             values
                 ('jobrunner_enqueue', 'enqueue enqueue_many publish publish_many'),
                 -- A runner's life, claims and settlements; a handler's transaction.
-                ('jobrunner_runner', 'schema_version register_v1 register_v2 beat_v1 adopt_v1 stop_v1'),
+                ('jobrunner_runner', 'schema_version register_v1 register_v2 beat_v1 adopt_v1 stop_v1 crashed_v1'),
                 ('jobrunner_runner', 'tick_v1 claim_v1 finish_v1 settle_v1 verdict_v1 depart_v1 undeparted_v1 sweep_v1 is_busy_v1'),
                 ('jobrunner_runner', 'fence_v1 finish_in_place_v1 write_progress_v1 take_message_v1 entity_events_v1'),
                 ('jobrunner_runner', 'lock_saga_v1 save_saga_v1 end_compensation_v1'),

@@ -910,7 +910,7 @@ full join went w on w.task = t.name;
 
 -- What people changed. Ask with `order by at desc limit 50`: that is read by an index.
 create view jobrunner.v_audit as
-select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail
+select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail, a.login
 from jobrunner.audit a;
 
 -- Every table with its live and dead rows (as the server counts them), its size, when autovacuum was there last, and the days of the
