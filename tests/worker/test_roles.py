@@ -146,8 +146,8 @@ async def test_a_runner_that_owns_nothing_does_all_that_runners_do(  # (long bec
         await eventually(lambda: _succeeded(conn, "later"), what="the promotion")
 
         strange = app.enqueue(enqueuer, Job("other.task"))
-        runner._keeping.crowded()
-        await eventually(lambda: state(conn, strange) == "blocked", what="the parking")
+        await runner._keeping._park_unknown()
+        assert state(conn, strange) == "blocked"
         await runner._keeping._retain()
 
     ended = {how: state(conn, job) for how, job in made.items()}
