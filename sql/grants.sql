@@ -35,7 +35,7 @@ begin
                 ('jobrunner_runner', 'drop_dead_v1 drop_leftovers_v1 drop_event_leftovers_v1'),
                 ('jobrunner_runner', 'old_partitions_v1 free_day_v1 detach_day_v1 forget_day_v1 drop_day_v1'),
                 ('jobrunner_reader', 'schema_version why trace known_tasks listeners subscription_diff replay_open'),
-                ('jobrunner_reader', 'position_at topic_pattern'),
+                ('jobrunner_reader', 'position_at topic_pattern retention'),
                 ('jobrunner_operator', 'op_requeue op_cancel op_discard op_retry_now op_reschedule op_pause op_resume'),
                 ('jobrunner_operator', 'op_pause_subscription op_resume_subscription op_remove_subscription op_skip op_resolve_key'),
                 ('jobrunner_operator', 'op_replay op_cancel_replay op_saga_compensate op_saga_complete'),

@@ -41,7 +41,7 @@ RUNNER = ENQUEUE | _words(
     """
 )
 READER = _words(
-    "known_tasks listeners position_at replay_open schema_version subscription_diff topic_pattern trace why"
+    "known_tasks listeners position_at replay_open retention schema_version subscription_diff topic_pattern trace why"
 )
 OPERATOR = READER | _words(
     """
