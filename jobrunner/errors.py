@@ -244,12 +244,15 @@ class Refused(JobrunnerError, PermissionError):
 
 
 class MissingPrivilege(JobrunnerError, PermissionError):
-    """The database role may not do *what* ("execute jobrunner.enqueue")."""
+    """The database role may not do *what* ("use function enqueue")."""
 
     def __init__(self, role: str, what: str) -> None:
         self.role, self.what = role, what
         super().__init__(
-            _one_line(f"the database role {role} may not {what}; grant it, or connect as a role that has it")
+            _one_line(
+                f"the database role {role} may not {what}; grant it the role that may (`jobrunner sql roles` has them all), "
+                "or connect as one that has it"
+            )
         )
 
 

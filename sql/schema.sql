@@ -465,12 +465,13 @@ values
 create table jobrunner.audit (
     id     bigint      not null generated always as identity,
     at     timestamptz not null default clock_timestamp(),
-    actor  text        not null,
+    actor  text        not null,                 -- who it was, as he says
     action text        not null,
     target text        not null,
     jobs   integer     not null default 0,
     reason text,
     detail jsonb       not null default '{}',
+    login  text        not null default session_user,        -- as whom he was connected, whatever he says
     constraint audit_pkey primary key (id)
 );
 create index audit_at on jobrunner.audit (at);
@@ -909,7 +910,7 @@ full join went w on w.task = t.name;
 
 -- What people changed. Ask with `order by at desc limit 50`: that is read by an index.
 create view jobrunner.v_audit as
-select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail
+select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail, a.login
 from jobrunner.audit a;
 
 -- Every table with its live and dead rows (as the server counts them), its size, when autovacuum was there last, and the days of the

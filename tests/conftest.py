@@ -157,6 +157,29 @@ def direct_dsn(template: NoopExecutor) -> Iterator[str]:
     yield from _database(template, template.template_dbname)
 
 
+class Login(Protocol):
+    def __call__(self, *roles: str) -> str: ...
+
+
+@pytest.fixture
+def login(dsn: str) -> Iterator[Login]:
+    """The test's database has the roles of sql/roles.sql; makes logins that are members of some: `login("enqueue")` is its dsn."""
+    from jobrunner.store.migrate import roles as made
+
+    with psycopg.connect(dsn, autocommit=True) as admin, ExitStack() as stack:
+        admin.execute(made().encode())
+
+        def make(*roles: str) -> str:
+            name = f"{admin.info.dbname}_{'_'.join(roles) or 'nobody'}_{next(_numbers)}"
+            admin.execute(f"create role {name} login".encode())
+            stack.callback(admin.execute, f"drop owned by {name}; drop role {name}".encode())
+            for role in roles:
+                admin.execute(f"grant jobrunner_{role} to {name}".encode())
+            return make_conninfo(dsn, user=name)
+
+        yield make
+
+
 @pytest.fixture
 def dsn(request: pytest.FixtureRequest, direct_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The way to that database: with --pgbouncer through it, and with --pgbouncer=listen with a listener's way past it."""

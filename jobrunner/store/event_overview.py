@@ -5,6 +5,7 @@ Takes a sync connection; its values (store.event_rows) have the columns of the s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -33,6 +34,7 @@ _SUBSCRIPTION_OPEN = query("subscription_open")
 _LISTENERS = query("listeners")
 _BLOCKED_KEYS = query("blocked_keys")
 _EVENTS_PAGE = query("events_page")
+_EVENT_PAYLOADS = query("event_payloads")
 _EVENT = query("event")
 _EVENT_OUTCOMES = query("event_outcomes")
 _EVENT_TYPES = query("event_types")
@@ -71,7 +73,7 @@ def listeners(conn: Connection, event_type: str) -> list[str]:
 
 def count_open(conn: Connection, subscription: str) -> int:
     """How many of its deliveries wait or are dead. Reads the whole table of jobs."""
-    return int(value(conn, _SUBSCRIPTION_OPEN, {"name": subscription}))
+    return int(value(conn, _SUBSCRIPTION_OPEN, {"name": subscription}) or 0)
 
 
 def list_blocked_keys(conn: Connection, subscription: str, *, limit: int) -> list[BlockedKeyRow]:
@@ -92,9 +94,13 @@ def list_events(
         "since": which.since,
         "after": after,
         "limit": limit,
-        "payload": payload,
     }
-    return rows(conn, EventRow, _EVENTS_PAGE, params)
+    page = rows(conn, EventRow, _EVENTS_PAGE, params)
+    if not payload:
+        return page
+    found = conn.execute(_EVENT_PAYLOADS, {"positions": [event.position for event in page]}).fetchall()
+    payloads = {position: {"data": data, "headers": headers} for position, data, headers in found}
+    return [replace(event, **payloads.get(event.position, {})) for event in page]
 
 
 def find_event(conn: Connection, ref: int | UUID) -> EventRow | None:

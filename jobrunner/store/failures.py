@@ -82,7 +82,7 @@ def in_our_words(error: psycopg.Error, dsn: str, role: str = "") -> JobrunnerErr
         case "25006":
             return ReadOnlyServer(dsn, said)
         case "42501":
-            return MissingPrivilege(role or _role(dsn), f"do this ({said})")
+            return MissingPrivilege(role or _role(dsn), _denied(said))
         case "55P03" if said.startswith(_OURS):
             return Conflict("do this now", said.removeprefix(_OURS))
         case "55P03":
@@ -101,6 +101,11 @@ def in_our_words(error: psycopg.Error, dsn: str, role: str = "") -> JobrunnerErr
             return _no_connection(said, dsn)
         case _:
             return None
+
+
+def _denied(said: str) -> str:
+    found = re.fullmatch(r"permission denied for (.+)", said)
+    return f"use {found[1]}" if found else f"do this ({said})"
 
 
 def _not_there(said: str) -> NotFound:

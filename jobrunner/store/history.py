@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, TypeAlias
 
 from psycopg import sql
@@ -13,9 +14,10 @@ from jobrunner.store.jobs import Connection
 from jobrunner.store.queries import query
 
 _OLD = query("old_partitions")
-_FORGET = query("forget_partition")
-_FREE_LOG = query("free_log")
-_NOTE_LOG_BASE = query("note_log_base")
+_FREE_DAY = query("free_day")
+_DETACH_DAY = query("detach_day")
+_FORGET_DAY = query("forget_day")
+_DROP_DAY = query("drop_day")
 _DROP_DEAD = query("drop_dead")
 _DROP_LEFTOVERS = query("drop_leftovers")
 _DROP_EVENT_LEFTOVERS = query("drop_event_leftovers")
@@ -23,7 +25,6 @@ _LOCK_PATIENCE = 2  # seconds
 _PAGE, _DEAD, _MESSAGES = 5000, 1000, 5000
 
 Table: TypeAlias = Literal["finished_jobs", "events"]
-_SETTINGS = {"finished_jobs": "retention_finished", "events": "retention_events"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +35,33 @@ class Partition:
     """Of which table."""
     name: str
     """Its own name, with the day."""
+    day: date
+    """In UTC."""
     attached: bool
     """Whether it is still a part of it."""
     pending: bool
     """Whether a detach was begun and not finished."""
-
-    @property
-    def identifier(self) -> sql.Identifier:
-        """As SQL names it."""
-        return sql.Identifier("jobrunner", self.name)
+    ours: bool
+    """Whether this session has the rights of its owner."""
 
 
 async def old_partitions(conn: Connection, table: Table) -> list[Partition]:
     """The days of *table* that are past their time, the oldest first."""
-    rows = await (await conn.execute(_OLD, {"table": table, "setting": _SETTINGS[table]})).fetchall()
-    return [Partition(table, name, attached, pending) for name, attached, pending in rows]
+    rows = await (await conn.execute(_OLD, {"table": table})).fetchall()
+    return [Partition(table, *row) for row in rows]
 
 
 async def drop_history(conn: Connection, old: Partition) -> None:
     """Drop one day of finished jobs, and before it what hangs on them, a page at a time.
 
-    Waits 2 s for a lock, then fails; what was begun is finished by the next call. When two do it at once, one of them fails.
+    Waits 2 s for a lock (50 ms where it is not *ours*), then fails; what was begun is finished by the next call. When two do it at
+    once, one of them fails.
     """
     await _detach(conn, old)
-    forget, last = sql.SQL(_FORGET).format(partition=old.identifier), 0
-    while (row := await (await conn.execute(forget, {"after": last, "n": _PAGE})).fetchone()) and row[0] is not None:
+    last = 0
+    while (
+        row := await (await conn.execute(_FORGET_DAY, {"day": old.day, "after": last, "n": _PAGE})).fetchone()
+    ) and row[0] is not None:
         last = row[0]
     await _drop(conn, old)
 
@@ -69,21 +72,21 @@ async def drop_log(conn: Connection, old: Partition) -> list[str]:
     What subscriptions with on_lag = release still had to see of it dies here (free_log_v1). Waits and repeats as `drop_history`.
     """
     if old.attached:
-        free = sql.SQL(_FREE_LOG).format(partition=old.identifier)
-        if (row := await (await conn.execute(free)).fetchone()) is not None:
-            position, recorded_at, holders = row
-            if holders:
-                return list(holders)
-            await conn.execute(_NOTE_LOG_BASE, {"position": position, "recorded_at": recorded_at})
+        row = await (await conn.execute(_FREE_DAY, {"day": old.day})).fetchone()
+        if row is not None and row[0]:
+            return list(row[0])
     await _detach(conn, old)
     await _drop(conn, old)
     return []
 
 
 async def _detach(conn: Connection, old: Partition) -> None:
-    # Concurrently: a plain drop would wait for every reader and make each settle, each step of the sequencer wait behind it.
+    if not old.ours:
+        await conn.execute(_DETACH_DAY, {"table": old.table, "day": old.day})
+        return
+    # Concurrently: a plain detach waits for every reader and makes each settle, each step of the sequencer wait behind it.
     detach = sql.SQL("alter table {} detach partition {}").format(
-        sql.Identifier("jobrunner", old.table), old.identifier
+        sql.Identifier("jobrunner", old.table), sql.Identifier("jobrunner", old.name)
     )
     # Our own clock, because a lock_timeout would be one of the session, which behind a transaction pooler is anybody's.
     try:
@@ -97,9 +100,7 @@ async def _detach(conn: Connection, old: Partition) -> None:
 
 
 async def _drop(conn: Connection, old: Partition) -> None:
-    async with conn.transaction():
-        await conn.execute(sql.SQL("set local lock_timeout = '{}s'").format(_LOCK_PATIENCE))
-        await conn.execute(sql.SQL("drop table if exists {}").format(old.identifier))
+    await conn.execute(_DROP_DAY, {"table": old.table, "day": old.day})
 
 
 async def drop_dead(conn: Connection) -> bool:

@@ -1,7 +1,8 @@
 """The schema in a database: install it, bring it forward, or say in one sentence why it does not fit.
 
 A new database gets schema.sql; an older one the numbered migrations that it lacks; both then get every function of
-sql/functions anew (they are versioned by name, so an older runner keeps its own). All of it is one transaction.
+sql/functions anew (they are versioned by name, so an older runner keeps its own), and the grants. All of it is one transaction,
+as jobrunner_owner where the database has the roles of sql/roles.sql.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ OLDEST_SCHEMA = 3
 """The oldest one that it works with: its runners call functions that came with this one."""
 
 _VERSION = query("schema_version")
+_VERSION_2 = query("schema_version_2")
+_AS_OWNER = query("as_owner")
 _EXISTS = query("schema_exists")
 _LOCK_TRIES = 5
 
@@ -69,6 +72,8 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
     conn.execute("set local lock_timeout = '2s'")
     conn.execute("set local client_min_messages = warning")
     conn.execute("select pg_advisory_xact_lock(727002)")
+    for (statement,) in conn.execute(_AS_OWNER).fetchall():
+        conn.execute(statement)
     found = installed(conn)
     if found is None:
         conn.execute(text("schema.sql"))
@@ -81,8 +86,14 @@ def _migrate(conn: psycopg.Connection[Any]) -> Migrated:
         )
     for path in names("functions"):
         conn.execute(text(path))
+    conn.execute(text("grants.sql"))
     conn.execute("select jobrunner.make_partitions(now(), 7)")
     return Migrated(found.version if found else None, SCHEMA_VERSION)
+
+
+def roles() -> str:
+    """The SQL that makes the roles and grants what each may do, for a superuser; also in a database that has no schema yet."""
+    return "\n".join([text("roles.sql"), text("grants.sql"), "commit;"])
 
 
 def installed(conn: psycopg.Connection[Any]) -> Installed | None:
@@ -90,7 +101,7 @@ def installed(conn: psycopg.Connection[Any]) -> Installed | None:
     row = conn.execute(_EXISTS).fetchone()
     if row is None or not row[0]:
         return None
-    found = conn.execute(_VERSION).fetchone()
+    found = conn.execute(_VERSION if row[1] else _VERSION_2).fetchone()
     return None if found is None else Installed(*found)
 
 
@@ -99,7 +110,7 @@ async def installed_async(conn: psycopg.AsyncConnection[Any]) -> Installed | Non
     row = await (await conn.execute(_EXISTS)).fetchone()
     if row is None or not row[0]:
         return None
-    found = await (await conn.execute(_VERSION)).fetchone()
+    found = await (await conn.execute(_VERSION if row[1] else _VERSION_2)).fetchone()
     return None if found is None else Installed(*found)
 
 

@@ -76,7 +76,8 @@ def save(
 
 def end_compensation(conn: Connection, name: str, key: str) -> bool:
     """Say that everything that undoes the saga has run; False when it does not compensate."""
-    return _one(conn, _END_COMPENSATION, {"name": name, "key": key}) is not None
+    row = _one(conn, _END_COMPENSATION, {"name": name, "key": key})
+    return row is not None and bool(row[0])
 
 
 def _stack(jobs: Sequence[Job]) -> str:

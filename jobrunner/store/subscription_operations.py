@@ -40,8 +40,7 @@ _SAGA_COMPLETE = query("op_saga_complete")
 
 def diff(conn: Connection, declared: Declaration) -> Difference | None:
     """How the subscription that is there differs from *declared*; None when there is none. Changes nothing."""
-    row = conn.execute(_DIFF, {"name": declared.name, "spec": Jsonb(declared.as_json())}).fetchone()
-    return None if row is None else cast("Difference", row[0])
+    return cast("Difference | None", value(conn, _DIFF, {"name": declared.name, "spec": Jsonb(declared.as_json())}))
 
 
 def create(conn: Connection, declared: Declaration) -> None:

@@ -17,7 +17,7 @@ from jobrunner.policy.models import check_name
 from jobrunner.policy.recorded import Recorded
 from jobrunner.store.events import ENTITY_EVENTS, TAKE_MESSAGE
 from jobrunner.worker.registry import Registry
-from jobrunner.worker.statements import rows, rows_async
+from jobrunner.worker.statements import one, one_async, rows, rows_async
 
 
 class Reading(Registry):
@@ -87,7 +87,7 @@ class Reading(Registry):
         params = {"consumer": consumer, "message_id": message_id, "expires": length}
         if isinstance(conn, AsyncConnection):
             return _took_async(conn, params)
-        return bool(rows(conn, TAKE_MESSAGE, params))
+        return bool(one(conn, TAKE_MESSAGE, params))
 
     def parse(self, envelope: Envelope) -> Event:
         """The event of an envelope as an instance of its class, upcast and validated; the classes of this app are known.
@@ -115,4 +115,4 @@ async def _envelopes_async(conn: AsyncConnection[Any], params: dict[str, Any]) -
 
 
 async def _took_async(conn: AsyncConnection[Any], params: dict[str, Any]) -> bool:
-    return bool(await rows_async(conn, TAKE_MESSAGE, params))
+    return bool(await one_async(conn, TAKE_MESSAGE, params))

@@ -5,6 +5,8 @@
 create or replace function jobrunner.adopt_v1(_old bigint, _new bigint, _ids bigint[], _attempts integer[])
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

@@ -4,6 +4,8 @@
 create or replace function jobrunner.advance_stream_v1(_name text, _from bigint, _upto bigint)
 returns boolean
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 begin
     update jobrunner.cursors c

@@ -6,6 +6,8 @@ create or replace function jobrunner.apply_subscription(
 )
 returns jsonb
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _changes jsonb;

@@ -2,6 +2,8 @@
 -- jobs that a person asked to cancel.
 create or replace function jobrunner.beat_v1(_runner bigint, _busy integer, _listening boolean, out alive boolean, out cancel bigint[])
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$

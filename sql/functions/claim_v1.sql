@@ -22,6 +22,8 @@ returns table (
     started_at timestamptz
 )
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off

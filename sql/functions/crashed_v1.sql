@@ -3,6 +3,8 @@
 -- yet), and once more later: a claim may have been under way. A runner that stopped, or goes on under a new id, just hands back.
 create or replace function jobrunner.crashed_v1(_runner bigint, out back integer, out held bigint)
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set lock_timeout = '2s'
 set enable_seqscan = off
 set enable_bitmapscan = off

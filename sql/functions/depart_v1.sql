@@ -6,6 +6,8 @@
 create or replace function jobrunner.depart_v1(_ids bigint[], _runner bigint default null, _now timestamptz default null)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off

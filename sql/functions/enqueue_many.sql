@@ -5,6 +5,8 @@
 create or replace function jobrunner.enqueue_many(jobs jsonb, notify boolean default true)
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_variable
 declare

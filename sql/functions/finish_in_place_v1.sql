@@ -5,6 +5,8 @@
 create or replace function jobrunner.finish_in_place_v1(_runner bigint, _id bigint, _attempt integer)
 returns boolean
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 begin
     perform set_config('idle_in_transaction_session_timeout', '10s', true);

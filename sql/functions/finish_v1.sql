@@ -12,6 +12,8 @@ create or replace function jobrunner.finish_v1(
 )
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off

@@ -6,6 +6,8 @@ returns table (
 )
 language plpgsql
 stable
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

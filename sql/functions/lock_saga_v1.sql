@@ -4,6 +4,8 @@
 create or replace function jobrunner.lock_saga_v1(_name text, _key text, _fenced boolean)
 returns table (status text, state text, timeout_at timestamptz, correlation_id uuid)
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_column
 begin

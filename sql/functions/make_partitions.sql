@@ -5,6 +5,8 @@
 create or replace function jobrunner.make_partitions(_from timestamptz, _days integer)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _first date := (_from at time zone 'utc')::date;
@@ -15,6 +17,9 @@ declare
     _made  date[] := '{}';
     _table record;
 begin
+    if _days is null or _days not between 0 and 366 then
+        raise exception 'jobrunner: partitions are made for 0 to 366 days ahead, not for %', _days using errcode = 'JR003';
+    end if;
     perform pg_advisory_xact_lock(727003);
     for _n in 0 .. _days loop
         _day := _first + _n;

@@ -6,6 +6,8 @@
 create or replace function jobrunner.op_cancel(_ids bigint[], _actor text default session_user, _reason text default null)
 returns table (id bigint, result text)
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

@@ -3,6 +3,8 @@
 create or replace function jobrunner.op_cancel_replay(_id bigint, _actor text default session_user, _reason text default null)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _r    jobrunner.replays;

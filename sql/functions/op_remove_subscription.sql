@@ -3,6 +3,8 @@
 create or replace function jobrunner.op_remove_subscription(_name text, _actor text default session_user, _reason text default null)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _gone integer;

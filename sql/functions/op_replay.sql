@@ -17,6 +17,8 @@ create or replace function jobrunner.op_replay(
 )
 returns bigint
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$

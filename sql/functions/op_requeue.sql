@@ -6,6 +6,8 @@ create or replace function jobrunner.op_requeue(
 )
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off                     -- by id and not by place: the stamps are the places in the line of a key
 set jit = off

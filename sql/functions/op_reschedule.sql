@@ -3,6 +3,8 @@
 create or replace function jobrunner.op_reschedule(_ids bigint[], _at timestamptz, _actor text default session_user, _reason text default null)
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off

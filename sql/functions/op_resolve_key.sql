@@ -5,6 +5,8 @@ create or replace function jobrunner.op_resolve_key(
 )
 returns bigint
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _id   bigint;

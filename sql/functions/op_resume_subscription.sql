@@ -4,6 +4,8 @@
 create or replace function jobrunner.op_resume_subscription(_name text, _actor text default session_user, _reason text default null)
 returns boolean
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _changed boolean;

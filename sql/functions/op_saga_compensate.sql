@@ -5,6 +5,8 @@ create or replace function jobrunner.op_saga_compensate(
 )
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _status text := jobrunner.require_saga(_name, _key);

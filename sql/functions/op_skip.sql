@@ -4,6 +4,8 @@
 create or replace function jobrunner.op_skip(_subscription text, _position bigint, _actor text default session_user, _reason text default null)
 returns text
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _mode text;

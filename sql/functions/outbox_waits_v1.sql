@@ -4,6 +4,8 @@ create or replace function jobrunner.outbox_waits_v1(_floor bigint)
 returns boolean
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off

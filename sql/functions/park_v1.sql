@@ -3,6 +3,8 @@
 -- them, or until the subscription is resumed.
 create or replace function jobrunner.park_v1(_queue text, _n integer, out parked integer, out seen integer)
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off

@@ -5,6 +5,8 @@ returns bigint
 language plpgsql
 stable
 strict
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off

@@ -17,6 +17,8 @@ create or replace function jobrunner.publish(
 )
 returns uuid
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_variable
 declare
@@ -40,8 +42,8 @@ begin
     values (
         event_id, correlation_id, cause_event, cause_job_id, version, type, coalesce(source, ''), subject, key, data, headers
     );
-    if notify and coalesce(current_setting('jobrunner.notify', true), 'on') <> 'off' then
-        perform jobrunner.wake_sequencer();
+    if notify and coalesce(current_setting('jobrunner.notify', true), 'on') <> 'off' and jobrunner.sleeps('jobrunner.outbox') then
+        perform pg_notify('jobrunner', 'outbox');          -- as enqueue does
     end if;
     return event_id;
 end

@@ -3,6 +3,8 @@
 create or replace function jobrunner.publish_many(events jsonb, notify boolean default true)
 returns uuid[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 #variable_conflict use_variable
 declare

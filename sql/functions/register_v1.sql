@@ -5,6 +5,8 @@ create or replace function jobrunner.register_v1(
 )
 returns void
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 begin
     insert into jobrunner.runners (id, ttl, slots, app, host, pid, version, queues)

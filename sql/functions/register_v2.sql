@@ -7,6 +7,8 @@ create or replace function jobrunner.register_v2(
 )
 returns void
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 begin
     perform jobrunner.register_v1(_runner, _ttl, _slots, _app, _host, _pid, _version, _queues, _tasks);

@@ -4,6 +4,8 @@
 create or replace function jobrunner.repair_keys_v1()
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 set lock_timeout = '2s'

@@ -10,6 +10,8 @@ create or replace function jobrunner.replay_step_v1(
     out walk bigint, out delivered integer, out more boolean, out near boolean, out waits boolean
 )
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

@@ -3,6 +3,8 @@
 -- Every row is taken with SKIP LOCKED; the timeout is for locks on whole tables, and for rows of the side tables.
 create or replace function jobrunner.rescue_v1(_n integer default 500, _now timestamptz default null, out lost integer, out rescued integer)
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set lock_timeout = '2s'
 as $$
 begin

@@ -18,6 +18,8 @@ create or replace function jobrunner.save_saga_v1(
 )
 returns void
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _due timestamptz := clock_timestamp() + _timeout;

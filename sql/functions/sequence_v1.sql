@@ -12,6 +12,8 @@ create or replace function jobrunner.sequence_v1(
     out moved integer, out delivered integer, out last bigint
 )
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

@@ -6,6 +6,8 @@
 create or replace function jobrunner.settle_v1(_runner bigint, _rows jsonb, _now timestamptz default null)
 returns bigint[]
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

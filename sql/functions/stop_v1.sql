@@ -3,6 +3,8 @@
 create or replace function jobrunner.stop_v1(_runner bigint)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 begin
     update jobrunner.runners r

@@ -7,6 +7,8 @@
 create or replace function jobrunner.subscribe_v1(_name text, _app text, _spec jsonb, _after bigint)
 returns jsonb
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 as $$
 declare
     _s    jobrunner.subscriptions;

@@ -5,6 +5,8 @@
 create or replace function jobrunner.sweep_v1(_n integer, _now timestamptz default null)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off

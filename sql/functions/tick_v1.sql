@@ -30,6 +30,8 @@ create or replace function jobrunner.tick_v1(
     out drawn      bigint
 )
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off

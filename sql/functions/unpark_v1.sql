@@ -2,6 +2,8 @@
 create or replace function jobrunner.unpark_v1(_tasks text[], _versions smallint[], _n integer)
 returns integer
 language plpgsql
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

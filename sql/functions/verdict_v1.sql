@@ -4,6 +4,8 @@ create or replace function jobrunner.verdict_v1(_runner bigint, _ids bigint[], _
 returns table (id bigint, verdict text)
 language sql
 stable
+security definer
+set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off

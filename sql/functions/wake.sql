@@ -1,13 +1,11 @@
--- Wakes a runner that sleeps on this queue, if any says that it does. Called by whoever makes a job ready, after the
--- row is written (so that the transaction has its id before the flag is read: PROTOCOLS of the wake-up in docs/design.md).
+-- Wakes a runner that sleeps on this queue, if any says that it does (sleeps). Called by whoever makes a job ready, after the
+-- row is written.
 create or replace function jobrunner.wake(_queue text)
 returns void
 language plpgsql
 as $$
 begin
-    if pg_sequence_last_value(format('jobrunner.asleep_%s', hashtext(_queue) & 15)::regclass)
-        > extract(epoch from clock_timestamp()) * 1000
-    then
+    if jobrunner.sleeps(_queue) then
         perform pg_notify('jobrunner', '');
     end if;
 end

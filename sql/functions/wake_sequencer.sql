@@ -5,9 +5,7 @@ returns void
 language plpgsql
 as $$
 begin
-    if pg_sequence_last_value(format('jobrunner.asleep_%s', hashtext('jobrunner.outbox') & 15)::regclass)
-        > extract(epoch from clock_timestamp()) * 1000
-    then
+    if jobrunner.sleeps('jobrunner.outbox') then
         perform pg_notify('jobrunner', 'outbox');
     end if;
 end

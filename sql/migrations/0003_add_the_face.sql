@@ -679,3 +679,14 @@ cross join lateral (
     from (select trunc(extract(epoch from f.age))::bigint as n) s
 ) a
 order by array_position(array['error', 'warning', 'notice'], f.severity), f.code, f.subject;
+
+-- ---------------------------------------------------------------------- as whom a person was connected
+alter table jobrunner.audit add column login text;
+alter table jobrunner.audit
+    alter column login set default session_user;
+update jobrunner.audit set login = actor;
+alter table jobrunner.audit alter column login set not null;
+
+create or replace view jobrunner.v_audit as
+select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail, a.login
+from jobrunner.audit a;

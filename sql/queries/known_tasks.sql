@@ -1,4 +1,2 @@
 -- The names of the tasks that a runner ever registered.
-select t.name
-from jobrunner.tasks t
-order by t.name
+select jobrunner.known_tasks()

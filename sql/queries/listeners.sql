@@ -1,5 +1,2 @@
 -- The subscriptions that want events of a type.
-select s.name
-from jobrunner.subscriptions s
-where '.' || %(type)s ~ s.pattern
-order by s.name
+select jobrunner.listeners(%(type)s)

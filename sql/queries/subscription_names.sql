@@ -1,5 +1,5 @@
 -- The subscriptions of one app.
 select s.name
-from jobrunner.subscriptions s
+from jobrunner.v_subscription s
 where s.app = %(app)s
 order by s.name

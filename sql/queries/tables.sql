@@ -1,10 +1,6 @@
 -- The tables with their dead rows and days, and for how long days are kept. Cheap: the catalogue and the sizes of files.
 select
     h.table_name, h.live, h.dead, h.dead_pct, h.last_autovacuum, h.bytes, h.oldest_partition, h.partitions_ahead,
-    (
-        select (s.value #>> '{}')::interval
-        from jobrunner.settings s
-        where s.name = case h.table_name when 'finished_jobs' then 'retention_finished' when 'events' then 'retention_events' end
-    ) as kept
+    jobrunner.retention(h.table_name) as kept
 from jobrunner.v_table_health h
 order by h.table_name

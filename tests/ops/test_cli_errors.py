@@ -67,4 +67,4 @@ def test_a_missing_privilege_names_the_role_of_the_address(
 
     error = in_our_words(psycopg.errors.InsufficientPrivilege("permission denied for table jobs"), dsn)
 
-    assert str(error).startswith(f"the database role {role} may not do this (")
+    assert str(error).startswith(f"the database role {role} may not use table jobs; ")

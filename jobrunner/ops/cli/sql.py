@@ -13,10 +13,15 @@ from jobrunner.errors import NotFound
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.session import Session, command
 from jobrunner.store import queries
+from jobrunner.store.migrate import roles
 
 top = typer.Typer()
 
-_WHOLE = {"schema": "The whole schema: tables, states, lock order.", "functions": "Every function of the schema."}
+_WHOLE = {
+    "schema": "The whole schema: tables, states, lock order.",
+    "functions": "Every function of the schema.",
+    "roles": "The roles and what each may do: for a superuser, once a database.",
+}
 
 
 @command(top, "sql")
@@ -40,6 +45,8 @@ def show_sql(session: Session, name: Annotated[str | None, typer.Argument(metava
             text = queries.text("schema.sql")
         case "functions":
             text = "\n".join(f"{queries.text(path).rstrip().rstrip(';')};\n" for path in queries.names("functions"))
+        case "roles":
+            text = roles()
         case _ if name in questions:
             text = queries.text(questions[name])
         case _:
