@@ -81,6 +81,7 @@ def register(conn: Sync, app: str) -> int:
         "version": VERSION,
         "queues": None,
         "tasks": Jsonb([]),  # two tests that write the same row of tasks would wait for each other
+        "about": Jsonb({}),
     }
     conn.execute(_REGISTER, about)
     return runner
