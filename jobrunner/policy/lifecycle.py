@@ -70,7 +70,7 @@ __all__ = [
     "decide",
 ]
 
-Ending: TypeAlias = Literal["succeeded", "retried", "snoozed", "too_new", "dead", "cancelled", "handed_back"]
+Ending: TypeAlias = Literal["succeeded", "retried", "snoozed", "too_new", "dead", "cancelled", "handed_back", "crashed"]
 """How a run ended, for those who count."""
 
 _TOO_NEW_DELAY = timedelta(seconds=30)  # long enough to be cheap, short enough for a deploy that is under way
@@ -147,6 +147,8 @@ class Settlement:
         match self.state:
             case State.SCHEDULED if self.outcome == "too_new":
                 return "too_new"
+            case State.SCHEDULED if self.outcome == "handed_back":
+                return "handed_back"
             case State.SCHEDULED:
                 return "retried" if self.failed else "snoozed"
             case State.SUCCEEDED:
@@ -156,7 +158,7 @@ class Settlement:
             case State.CANCELLED:
                 return "cancelled"
             case _:
-                return "handed_back"
+                return "crashed" if self.crashed else "handed_back"
 
 
 def decide(job: Claimed, outcome: Outcome, backoff: Backoff, rand: float) -> Settlement:

@@ -209,3 +209,10 @@ def test_the_third_crash_is_the_last_whatever_the_attempts() -> None:
 
     assert (second.state, second.crashed, second.failed) == (State.READY, True, False)
     assert (third.state, third.crashed, third.reason, third.error) == (State.DEAD, True, "crashed", BOOM)
+
+
+def test_a_crash_and_a_hand_back_are_counted_as_such_whenever_they_run_again() -> None:
+    endings = [after(end).ending for end in (Crashed(BOOM), HandedBack("x"), HandedBack("x", timedelta(seconds=1)))]
+
+    assert endings == ["crashed", "handed_back", "handed_back"]
+    assert after(Crashed(BOOM), replace(JOB, crashes=2)).ending == "dead"
