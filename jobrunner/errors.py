@@ -26,6 +26,7 @@ The tree; the number is the exit code that the command line ends with:
     │   ├── SchemaMissing                1
     │   ├── SchemaTooOld                 1
     │   └── SchemaTooNew                 1
+    ├── HandlerError (RuntimeError)      1   what was raised in another process, as text
     └── StaleLease (RuntimeError)        1   another runner holds the job now
 
 (long because: one small class for each thing that can go wrong, with its sentence)
@@ -285,6 +286,14 @@ class SchemaTooNew(SchemaMismatch):
         super().__init__(
             found, wanted, f"has version {found} and this library knows {wanted}; upgrade jobrunner in this environment"
         )
+
+
+class HandlerError(JobrunnerError, RuntimeError):
+    """What a handler raised in another process, in words: *type*, *message* and *traceback* (all text)."""
+
+    def __init__(self, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
+        self.type, self.message, self.traceback = type, message, traceback
+        super().__init__(_one_line(f"{type}: {message}"))
 
 
 class StaleLease(JobrunnerError, RuntimeError):

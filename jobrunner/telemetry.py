@@ -16,6 +16,7 @@
 | jobs.rescued          | jobs               |                          | jobs of dead runners were given back                     |
 | jobs.parked           | jobs               | queue                    | jobs of unknown tasks were put out of the way            |
 | job.failed            |                    | job, task, error, context| a handler raised                                         |
+| job.crashed           |                    | the same                 | it killed the process that it had to itself              |
 | job.timed_out         |                    | the same                 | a handler was still running at its timeout               |
 | job.invalid           |                    | the same                 | arguments, or an event, do not fit the code              |
 | job.late_error        |                    | the same                 | a handler raised after its job was finished in place     |

@@ -86,7 +86,7 @@ create table jobrunner.jobs (
     attempt      integer     not null default 0,                   -- starts; the fence; never falls
     failures     integer     not null default 0,                   -- what max_attempts bounds
     max_attempts integer     not null default 10,
-    crashes      smallint    not null default 0,                   -- runners lost under it
+    crashes      smallint    not null default 0,                   -- runners lost under it, and processes of its own
     version      smallint    not null default 1,                   -- of the arguments
     priority     smallint    not null default 0,                   -- larger runs first
     holds_key    boolean     not null default false,

@@ -15,7 +15,7 @@
 
 `decide` draws the arrows that leave running, except rescue. Attempts, failures and crashes are counted apart:
 `attempt` is the fence and grows with each claim; only `failures` meets `max_attempts`, and only what is a failure here
-spends it; `crashes` belongs to rescue.
+spends it; `crashes` counts runners that were lost under it (rescue) and processes of its own that died of it (here).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from jobrunner.policy.outcomes import (
     Answer,
     Cancel,
     CancelRequested,
+    Crashed,
     Failed,
     FinishedInPlace,
     HandedBack,
@@ -51,6 +52,7 @@ __all__ = [
     "BlockedOn",
     "Cancel",
     "CancelRequested",
+    "Crashed",
     "Ending",
     "Failed",
     "FinishedInPlace",
@@ -68,11 +70,14 @@ __all__ = [
     "decide",
 ]
 
-Ending: TypeAlias = Literal["succeeded", "retried", "snoozed", "too_new", "dead", "cancelled", "handed_back"]
+Ending: TypeAlias = Literal["succeeded", "retried", "snoozed", "too_new", "dead", "cancelled", "handed_back", "crashed"]
 """How a run ended, for those who count."""
 
 _TOO_NEW_DELAY = timedelta(seconds=30)  # long enough to be cheap, short enough for a deploy that is under way
 _REASON_BYTES = 512
+
+MAX_CRASHES = 3
+"""Crashes after which a job is dead; give_back_rows_v1 has the same."""
 
 
 class State(StrEnum):
@@ -123,6 +128,8 @@ class Settlement:
     """Until it is due again, from now by the server's clock; exactly when scheduled."""
     failed: bool = False
     """Whether `failures` rises by one."""
+    crashed: bool = False
+    """Whether `crashes` rises by one."""
     reason: str | None = None
     """Why it is in that state, storable: "exhausted", or what the handler or a person said."""
     error: ErrorText | None = None
@@ -140,6 +147,8 @@ class Settlement:
         match self.state:
             case State.SCHEDULED if self.outcome == "too_new":
                 return "too_new"
+            case State.SCHEDULED if self.outcome == "handed_back":
+                return "handed_back"
             case State.SCHEDULED:
                 return "retried" if self.failed else "snoozed"
             case State.SUCCEEDED:
@@ -149,7 +158,7 @@ class Settlement:
             case State.CANCELLED:
                 return "cancelled"
             case _:
-                return "handed_back"
+                return "crashed" if self.crashed else "handed_back"
 
 
 def decide(job: Claimed, outcome: Outcome, backoff: Backoff, rand: float) -> Settlement:
@@ -169,8 +178,13 @@ def decide(job: Claimed, outcome: Outcome, backoff: Backoff, rand: float) -> Set
         case TimedOut(after):
             said = ErrorText("TimeoutError", f"the handler was still running after {brief(after)}", "")
             return _failure(job, "timeout", backoff.delay(job.failures + 1, rand), None, said)
-        case HandedBack(reason):
-            return _end(job, State.READY, outcome="handed_back", reason=reason)
+        case HandedBack(reason, delay):
+            state = State.READY if delay is None else State.SCHEDULED
+            return _end(job, state, outcome="handed_back", delay=delay, reason=reason)
+        case Crashed(error):
+            if job.crashes + 1 >= MAX_CRASHES:
+                return _end(job, State.DEAD, outcome="crashed", crashed=True, reason="crashed", error=error)
+            return _end(job, State.READY, outcome="crashed", crashed=True, reason="crashed", error=error)
         case TooNew(version, known):
             reason = f"payload version {version} is newer than {known}, the newest that the runner knows"
             return _end(job, State.SCHEDULED, outcome="too_new", delay=_TOO_NEW_DELAY, reason=reason)
@@ -213,6 +227,7 @@ def _end(
     outcome: str | None = None,
     delay: timedelta | None = None,
     failed: bool = False,
+    crashed: bool = False,
     reason: str | None = None,
     error: ErrorText | None = None,
     result: Json | None = None,
@@ -223,6 +238,7 @@ def _end(
         state=state,
         delay=delay,
         failed=failed,
+        crashed=crashed,
         # A handler's words, or the exception it caught: one NUL in them would fail a whole batch of settlements.
         reason=clean(str(reason), _REASON_BYTES) if reason else None,
         error=error,

@@ -182,7 +182,7 @@ class Claimed:
     failures: int
     """Failures before this run; bounded by max_attempts."""
     crashes: int
-    """Runners that were lost under it."""
+    """Runners that were lost under it, and processes of its own that it has killed."""
     max_attempts: int
     """Failures that make it dead."""
     key: str | None

@@ -96,10 +96,20 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """The run did not happen or was stopped by shutdown: ready again at once, nothing spent."""
+    """The run did not happen or was stopped by shutdown: ready again at once, or after *delay*; nothing spent."""
 
     reason: str
     """Why: "shutdown", "not started"."""
+    delay: timedelta | None = None
+    """For one that would only be claimed again: until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The process that ran it, and nothing else, died of it. No failure: ready again, dead at the third crash."""
+
+    error: ErrorText
+    """How the process ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,15 @@ class CancelRequested:
 
 
 Outcome: TypeAlias = (
-    Succeeded | FinishedInPlace | Answer | Failed | TimedOut | HandedBack | TooNew | InvalidPayload | CancelRequested
+    Succeeded
+    | FinishedInPlace
+    | Answer
+    | Failed
+    | TimedOut
+    | HandedBack
+    | Crashed
+    | TooNew
+    | InvalidPayload
+    | CancelRequested
 )
 """Every way in which a run can end; `decide` is total over it."""

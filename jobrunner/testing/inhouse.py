@@ -21,7 +21,7 @@ from jobrunner.telemetry import Telemetry
 from jobrunner.testing.connections import Async, Either, Sync, async_twin, sync_twin
 from jobrunner.worker.context import Context, Lent, current
 from jobrunner.worker.error_stream import ERRORS
-from jobrunner.worker.executor import Executor
+from jobrunner.worker.executor import Executor, answered
 from jobrunner.worker.task import Runnable
 
 BEGIN = "savepoint jobrunner_run"
@@ -153,7 +153,7 @@ class Inhouse(Executor):
             answer = task.function(ctx, **arguments)
         except BaseException as error:
             return self._failed(task, ctx, error)
-        return self._answered(ctx, answer)
+        return answered(ctx, answer)
 
     def _observe(self, event: str, n: int, facts: dict[str, Any]) -> None:
         if event in ERRORS:

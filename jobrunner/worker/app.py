@@ -19,6 +19,7 @@ from jobrunner.policy.models import Job, Options, check_integer
 from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, enqueue_params
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.dispatching import Dispatching
+from jobrunner.worker.places import check_function
 from jobrunner.worker.publishing import Publishing
 from jobrunner.worker.reading import Reading
 from jobrunner.worker.sagas import Sagas
@@ -56,6 +57,7 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
         retry: Backoff | None = None,
         timeout: str | float | None = None,
         slots: int | None = None,
+        executor: Literal["default", "process"] = "default",
         on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
     ) -> Decorator: ...
 
@@ -71,12 +73,15 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
         retry: Backoff | None = None,
         timeout: str | float | None = None,
         slots: int | None = None,
+        executor: Literal["default", "process"] = "default",
         on_lease_uncertain: Literal["cancel", "continue"] = "cancel",
     ) -> Any:
         """Register a function as a task, `app.function` unless *name* is given. Its first parameter is the Context.
 
         *version* is that of its arguments; *timeout* bounds one run (none by default); *slots*: at most so many of its jobs at a
         time in one runner. What waits for such a slot is walked over by others' claims: give the task a queue of its own.
+        *executor*: "process" for what computes. Its function, not async and at the top of a module, is imported by a process that
+        dies at the timeout and may crash alone; there is no `ctx.transaction()` (see docs/processes.md).
 
         Raises:
             ConfigError: the name is taken, or the function cannot be a task.
@@ -86,6 +91,10 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
             full = name or f"{self.name}.{wrapped.__name__}"
             if on_lease_uncertain not in ("cancel", "continue"):
                 raise ConfigError(f"on_lease_uncertain of {full}", 'must be "cancel" or "continue"')
+            if executor not in ("default", "process"):
+                raise ConfigError(f"the executor of {full}", 'must be "default" or "process"')
+            if executor == "process":
+                check_function(full, wrapped)
             limit = None if timeout is None else duration(timeout, what=f"the timeout of {full}")
             if limit is not None and not limit:
                 raise ConfigError(f"the timeout of {full}", "must be longer than zero; leave it out for none")
@@ -102,6 +111,7 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
                 timeout=limit,
                 on_lease_uncertain=on_lease_uncertain,
                 slots=slots,
+                executor=executor,
             )
             self._add(made)
             return made

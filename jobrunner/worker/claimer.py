@@ -246,11 +246,12 @@ class Claimer:
 
     async def _claim_lane(self, lane: Lane, part: list[Class], n: int, horizon: Mark) -> list[Claimed]:
         self._lanes.know(lane, part)
-        runner = self._identity.runner_id
+        runner, plain = self._identity.runner_id, self._slots.suspects_wait
         for first in range(0, len(part), _CLASSES):
             some = part[first : first + _CLASSES]
-            claimed = await self._link.run(jobs.claim, runner, n, some, lane.floors, lane.known, plain=False)
-            lane.floors.claimed(some, _largest(claimed), len(claimed) >= n, horizon)
+            claimed = await self._link.run(jobs.claim, runner, n, some, lane.floors, lane.known, plain=plain)
+            if not plain:  # else it has passed over what it might have taken
+                lane.floors.claimed(some, _largest(claimed), len(claimed) >= n, horizon)
             if claimed:
                 return claimed
         return []

@@ -111,7 +111,7 @@ class Context:
 
     @property
     def crashes(self) -> int:
-        """Runners that were lost under it."""
+        """Runners that were lost under it, and processes of its own that it has killed."""
         return self._job.crashes
 
     @property

@@ -10,7 +10,7 @@ from jobrunner.policy.envelope import Envelope
 from jobrunner.policy.models import Claimed
 from jobrunner.worker.context import Context
 
-ERRORS = frozenset({"job.failed", "job.late_error", "job.invalid", "job.timed_out"})
+ERRORS = frozenset({"job.failed", "job.crashed", "job.late_error", "job.invalid", "job.timed_out"})
 """The events of telemetry that carry an exception of a run."""
 
 
@@ -22,7 +22,8 @@ class JobError(NamedTuple):
     event: Envelope | None
     """What it handled; None for a call."""
     exception: BaseException
-    """What was raised; TimeoutError for a run past its timeout, InvalidArguments for a payload that does not fit."""
+    """What was raised; TimeoutError for a run past its timeout, InvalidArguments for a payload that does not fit; HandlerError,
+    which is text, for a run in another process."""
 
 
 class ErrorStream:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from jobrunner.errors import InvalidArguments, InvalidJob, StaleLease
+from jobrunner.errors import HandlerError, InvalidArguments, InvalidJob, StaleLease
 from jobrunner.policy.durations import brief
 from jobrunner.policy.lifecycle import (
     Answer,
     Cancel,
+    Crashed,
     Failed,
     FinishedInPlace,
     HandedBack,
@@ -28,6 +29,7 @@ from jobrunner.policy.lifecycle import (
 from jobrunner.policy.models import Claimed, encode
 from jobrunner.policy.text import describe
 from jobrunner.telemetry import Telemetry, log
+from jobrunner.worker.children import Children
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.task import Runnable
 
@@ -36,10 +38,20 @@ DONE = Succeeded()
 
 
 class Executor:
-    """Runs handlers: coroutines on the loop, plain functions in threads."""
+    """Runs handlers: coroutines on the loop, plain functions in threads, and what *children* take in processes."""
 
-    def __init__(self, tasks: dict[str, Runnable], threads: concurrent.futures.Executor, telemetry: Telemetry) -> None:
-        self._tasks, self._threads, self._telemetry = tasks, threads, telemetry
+    def __init__(
+        self,
+        tasks: dict[str, Runnable],
+        threads: concurrent.futures.Executor,
+        telemetry: Telemetry,
+        children: Children | None = None,
+    ) -> None:
+        self._tasks, self._threads, self._telemetry, self._children = tasks, threads, telemetry, children
+
+    def isolates(self, job: Claimed) -> bool:
+        """Whether *job* has to run in a process that nobody else uses."""
+        return self._children is not None and self._children.isolates(job)
 
     async def run(self, job: Claimed, ctx: Context, settle: Callable[[Outcome | None], None]) -> None:
         """Run *job* and call *settle* with its outcome, once; returns when the handler has returned.
@@ -50,6 +62,9 @@ class Executor:
         task = self._tasks[job.task]
         if (refused := task.refuse(job)) is not None:
             settle(refused)
+            return
+        if self._children is not None and self._children.takes(job):
+            await self._run_in_child(self._children, task, job, ctx, settle)
             return
         try:
             arguments = task.read(job)
@@ -78,7 +93,32 @@ class Executor:
             else:
                 settle(self._failed(task, ctx, error))
         else:
-            settle(self._answered(ctx, answer))
+            settle(answered(ctx, answer))
+
+    async def _run_in_child(
+        self,
+        children: Children,
+        task: Runnable,
+        job: Claimed,
+        ctx: Context,
+        settle: Callable[[Outcome | None], None],
+    ) -> None:
+        try:
+            outcome = await children.run(job, ctx, task.timeout)
+        except asyncio.CancelledError:
+            settle(None)
+            raise
+        match outcome:
+            case Failed(error):
+                self._emit("job.failed", ctx, HandlerError(error.type, error.message, error.traceback))
+            case Crashed(error):
+                self._emit("job.crashed", ctx, HandlerError(error.type, error.message, error.traceback))
+            case InvalidPayload(error):
+                self._emit("job.invalid", ctx, HandlerError(error.type, error.message, error.traceback))
+            case TimedOut(after):
+                ctx.cancelled = True
+                outcome = self._timed_out(ctx, after)
+        settle(outcome)
 
     async def _run_in_thread(
         self, task: Runnable, ctx: Context, arguments: dict[str, Any], settle: Callable[[Outcome | None], None]
@@ -105,28 +145,7 @@ class Executor:
                 self._late(ctx, late)
             return
         answer, error = future.result()
-        settle(self._answered(ctx, answer) if error is None else self._failed(task, ctx, error))
-
-    def _answered(self, ctx: Context, answer: Any) -> Outcome:
-        if ctx.finished:
-            return FinishedInPlace()
-        if answer is None:
-            return DONE
-        if isinstance(answer, Retry | Snooze | Cancel | Reject):
-            reply: Answer = answer
-            return reply
-        try:
-            encode({"result": answer}, ctx.task, root="result")
-        except InvalidJob as error:
-            # Its effects have happened: the job succeeded, and a repetition would do them twice.
-            log.warning(
-                "the result of job %s was not kept: %s",
-                ctx.job_id,
-                error,
-                extra={"job_id": ctx.job_id, "task": ctx.task},
-            )
-            return DONE
-        return Succeeded(answer)
+        settle(answered(ctx, answer) if error is None else self._failed(task, ctx, error))
 
     def _failed(self, task: Runnable, ctx: Context, error: BaseException) -> Outcome:
         if ctx.finished:
@@ -156,6 +175,29 @@ class Executor:
             exc_info=error,
             extra={"job_id": ctx.job_id, "task": ctx.task},
         )
+
+
+def answered(ctx: Context, answer: Any) -> Outcome:
+    """What a handler's *answer* means."""
+    if ctx.finished:
+        return FinishedInPlace()
+    if answer is None:
+        return DONE
+    if isinstance(answer, Retry | Snooze | Cancel | Reject):
+        reply: Answer = answer
+        return reply
+    try:
+        encode({"result": answer}, ctx.task, root="result")
+    except InvalidJob as error:
+        # Its effects have happened: the job succeeded, and a repetition would do them twice.
+        log.warning(
+            "the result of job %s was not kept: %s",
+            ctx.job_id,
+            error,
+            extra={"job_id": ctx.job_id, "task": ctx.task},
+        )
+        return DONE
+    return Succeeded(answer)
 
 
 def _is_cancelled() -> bool:

@@ -7,12 +7,16 @@ first, so that none starves. A lane looks over the jobs of the others, so it has
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from jobrunner.policy.floor import Class, Floors, Mark
 from jobrunner.policy.models import Claimed
 from jobrunner.store.jobs import Known
+
+Limit: TypeAlias = tuple[Callable[[Claimed], bool], int]
+"""Of the jobs that it counts, at most so many."""
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Lane:
     """Its tasks."""
     takes: Callable[[str], bool]
     """Which queues are its own."""
-    limits: tuple[tuple[Callable[[Claimed], bool], int], ...] = ()
+    limits: tuple[Limit, ...] = ()
     """Of the jobs in hand that it counts, at most so many."""
     floors: Floors = field(default_factory=Floors)
     """Below which nothing of its own can appear."""
@@ -39,21 +43,36 @@ class Lane:
 class Lanes:
     """The lanes of one runner; without limits there is one, which takes everything."""
 
-    def __init__(self, known: Known, floors: Floors, queues: Mapping[str, int], tasks: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        known: Known,
+        floors: Floors,
+        queues: Mapping[str, int],
+        tasks: Mapping[str, int],
+        shared: tuple[Collection[str], int] = ((), 0),
+    ) -> None:
+        """*shared*: tasks that have so many slots together."""
         versions = dict(zip(known.tasks, known.versions, strict=True))
-        rest = [name for name in known.tasks if name not in tasks]
-        self.limited = frozenset(queues), frozenset(tasks)
+        sharers, most_of_them = frozenset(shared[0]), shared[1]
+        rest = [name for name in known.tasks if name not in tasks and name not in sharers]
+        self.limited = frozenset(queues), frozenset(tasks) | sharers
         """The queues and the tasks that have slots of their own."""
         self.free = Lane(Known(rest, [versions[name] for name in rest]), lambda queue: queue not in queues, (), floors)
         self._lanes = [self.free] if rest else []
         for queue, most in queues.items():
             if rest:
                 self._lanes.append(Lane(self.free.known, queue.__eq__, (_of_queue(queue, most),)))
-        for task, most in tasks.items():
-            alone = Known([task], [versions[task]])
-            self._lanes.append(Lane(alone, self.free.takes, (_of_task(task, most),)))
+        together: Limit = (lambda job: job.task in sharers), most_of_them
+        groups: list[tuple[list[str], tuple[Limit, ...]]] = [
+            ([task], (_of_task(task, most), *([together] if task in sharers else []))) for task, most in tasks.items()
+        ]
+        if others := [name for name in known.tasks if name in sharers and name not in tasks]:
+            groups.append((others, (together,)))
+        for names, limits in groups:
+            alone = Known(names, [versions[name] for name in names])
+            self._lanes.append(Lane(alone, self.free.takes, limits))
             for queue, fewer in queues.items():
-                self._lanes.append(Lane(alone, queue.__eq__, (_of_task(task, most), _of_queue(queue, fewer))))
+                self._lanes.append(Lane(alone, queue.__eq__, (*limits, _of_queue(queue, fewer))))
         self._turn = 0
 
     def limits(self, job: Claimed) -> bool:
@@ -85,9 +104,9 @@ class Lanes:
         return (lane for lane in self._lanes if lane is not self.free)
 
 
-def _of_queue(name: str, most: int) -> tuple[Callable[[Claimed], bool], int]:
+def _of_queue(name: str, most: int) -> Limit:
     return lambda job: job.queue == name, most
 
 
-def _of_task(name: str, most: int) -> tuple[Callable[[Claimed], bool], int]:
+def _of_task(name: str, most: int) -> Limit:
     return lambda job: job.task == name, most

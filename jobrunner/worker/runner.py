@@ -30,7 +30,7 @@ import psycopg
 from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
-from jobrunner.policy.lifecycle import FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
+from jobrunner.policy.lifecycle import MAX_CRASHES, FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
 from jobrunner.policy.models import Claimed, Job, check_integer
 from jobrunner.policy.subscriptions import differences
 from jobrunner.store import events, failures, jobs, migrate, runners
@@ -38,6 +38,7 @@ from jobrunner.store.jobs import Known
 from jobrunner.telemetry import Telemetry, log
 from jobrunner.version import VERSION
 from jobrunner.worker.app import App
+from jobrunner.worker.children import Children
 from jobrunner.worker.claimer import Claimer
 from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.ears import Ears
@@ -50,6 +51,7 @@ from jobrunner.worker.lanes import Lanes
 from jobrunner.worker.lease import Lease
 from jobrunner.worker.lending import Lending
 from jobrunner.worker.link import Broken, Link, Lost
+from jobrunner.worker.places import places_of, refuse_while_found
 from jobrunner.worker.sequencer import Sequencer
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
@@ -70,7 +72,9 @@ class Runner:
     *queues*: None takes every queue. *slots*: jobs at a time; *queue_slots*: at most so many of these queues among them (a task
     says it of itself: `app.task(slots=…)`), not claimed ahead. *lease*: how long after its last heartbeat a runner counts as
     alive (its jobs are back at most 6 s later). *poll*: the longest a job waits when its notification is lost. *grace*: what
-    running jobs get at a stop before they are cancelled and handed back.
+    running jobs get at a stop before they are cancelled and handed back. *children*: processes for the jobs of tasks with
+    executor="process", as many as there are cores unless given. *quarantine*: jobs under which a runner was lost run alone, in a
+    process where the app is imported and nothing else has been set up; False runs them here like all others.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Runner:
         lease: str | float | timedelta = "30s",
         poll: str | float | timedelta = "1s",
         grace: str | float | timedelta = "25s",
+        children: int | None = None,
+        quarantine: bool = True,
     ) -> None:
         if not app.tasks:
             raise ConfigError(
@@ -110,6 +116,11 @@ class Runner:
         for queue, most in self._queue_slots.items():
             Job("x.x", queue=queue)  # a name that no queue can have is refused here
             check_integer(f"the slots of queue {queue}", most, 1, 10_000)
+        if children is not None:
+            check_integer("children", children, 1, 1000)
+        self._most_children = min(slots, children or os.cpu_count() or 1)
+        self._most_alone = max(1, min(self._most_children, slots // 2))
+        self._places, self._quarantine = places_of(app), quarantine
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._background: list[asyncio.Task[None]] = []
         self._pulses: list[Pulse] = []
@@ -196,7 +207,9 @@ class Runner:
 
         Raises:
             DatabaseUnavailable, SchemaMissing, SchemaTooOld, SchemaTooNew: before anything is written.
+            ConfigError: the script that starts it was imported to run one of its tasks.
         """
+        refuse_while_found()
         self._ended, self._hurry, self._stopping = asyncio.Event(), asyncio.Event(), False
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
@@ -206,11 +219,17 @@ class Runner:
         )
         self._lending = Lending(self._dsn, self._identity, self._note_progress)
         self._threads = Threads(self._size)
-        self._executor = Executor(self.app.tasks, self._threads, self.telemetry)
-        self._slots = Slots(self._size, self._executor, self._lending, self._settle)
+        self._children = Children(
+            self.app.tasks, self._places, self._dsn, lambda: self.runner_id, quarantine=self._quarantine
+        )
+        self._executor = Executor(self.app.tasks, self._threads, self.telemetry, self._children)
+        self._slots = Slots(self._size, self._executor, self._lending, self._settle, self._most_alone)
         deliveries = Deliveries(self.app, lambda: self._sequencer.nudge())
         task_slots = {task.name: task.slots for task in self.app.tasks.values() if task.slots is not None}
-        self._lanes = Lanes(self._known, deliveries.floors, self._queue_slots, task_slots)
+        in_processes = [task.name for task in self.app.tasks.values() if task.executor == "process"]
+        self._lanes = Lanes(
+            self._known, deliveries.floors, self._queue_slots, task_slots, (in_processes, self._most_children)
+        )
         self._claimer = Claimer(
             self._claim_link,
             self._slots,
@@ -303,6 +322,7 @@ class Runner:
         self._error_streams.clear()
 
     async def _close(self) -> None:
+        await self._children.close()
         await self._lending.close()
         await self._claim_link.close()
         await self._settle_link.close()
@@ -471,7 +491,7 @@ class Runner:
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
         self._keeping.ended(job.id)
-        if self._lanes.limits(job):
+        if job.crashes or self._lanes.limits(job):
             self._claimer.again()  # there is room for another of its kind
         settlement: Settlement | None = None
         if outcome is DONE and job.key is None:
@@ -504,16 +524,21 @@ class Runner:
 
 def _tell(job: Claimed, settlement: Settlement) -> None:
     """One line in the log for what a person may have to look into: a death, and each failure on the way to it."""
-    if settlement.state is not State.DEAD and not settlement.failed:
+    if settlement.state is not State.DEAD and not settlement.failed and not settlement.crashed:
         return
     dead = settlement.state is State.DEAD
     error = settlement.error
+    counted = (
+        f"crashed ({job.crashes + 1} of {MAX_CRASHES})"
+        if settlement.crashed
+        else f"failed ({job.failures + 1} of {job.max_attempts})"
+    )
     log.log(
         logging.WARNING if dead else logging.INFO,
         "job %s of %s %s: %s",
         job.id,
         job.task,
-        f"is dead ({settlement.reason})" if dead else f"failed ({job.failures + 1} of {job.max_attempts}), tried again",
+        f"is dead ({settlement.reason})" if dead else f"{counted}, tried again",
         f"{error.type}: {error.message[:200]}" if error else settlement.reason,
         extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
     )

@@ -236,6 +236,7 @@ class Settler:
                 settlement.state,
                 delay=settlement.delay,
                 failed=settlement.failed,
+                crashed=settlement.crashed,
                 reason="unserialisable",
             )
         )
@@ -297,6 +298,8 @@ def as_row(settlement: Settlement) -> dict[str, Any]:
         "reason": settlement.reason,
         "outcome": settlement.outcome,
     }
+    if settlement.crashed:
+        row["crashed"] = True
     if settlement.delay is not None:
         row["delay"] = settlement.delay.total_seconds()
     if settlement.result is not None:

@@ -4,15 +4,22 @@ A coroutine a job would cost more than a short job itself. A slot is taken when 
 nothing to run. The buffer may hold more than the slots can take at once (prefetch): only jobs of tasks that are quick,
 never keyed or once-crashed ones, and no more than a tenth of a second's work; while that is run, the next claim is under way.
 What has not started after 2 s is handed back.
+
+Jobs that have to run alone (a runner was lost under them) take a few slots at a time and wait for them beside the buffer, so that
+they keep no room from the others. They wait as long, and are then put off: they would only be claimed again.
+
+(long because: the buffer, those who wait to run alone and the slots share one count of room)
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from statistics import median
 
@@ -29,6 +36,7 @@ _QUICK = 0.02  # seconds: the median run of a task that may be prefetched
 _SAMPLES = 32
 _AHEAD = 0.1  # seconds of work to claim ahead: more would keep it from an idle neighbour
 _UNSTARTED = 2.0  # seconds that a claimed job may wait for a slot
+_PUT_OFF = 1.0, 3.0  # seconds before one that has to run alone is claimed again
 _DEAF = 1.0  # seconds for slots to close
 _TURN = 0.002  # seconds that handlers which never await may keep the loop
 
@@ -49,14 +57,16 @@ class Running:
 class Slots:
     """The buffer and the slots of one runner."""
 
-    def __init__(self, size: int, executor: Executor, lender: Lender, settle: Settle) -> None:
+    def __init__(self, size: int, executor: Executor, lender: Lender, settle: Settle, alone: int = 1) -> None:
         self.size = size
+        self._most_alone = alone
         self.room = asyncio.Event()
         """Set whenever a claim could bring something: a slot became free, or the buffer ran low."""
         self.running: dict[int, Running] = {}
         self._executor, self._lender, self._settle = executor, lender, settle
         self._buffer: deque[tuple[Claimed, float, bool]] = deque()  # when it came; whether it cannot wait
         self._impatient = 0
+        self._suspects, self._alone = deque[tuple[Claimed, float]](), 0
         self._taken = 0  # slots; a thread past its timeout keeps one beside a later attempt of its job
         self._sleepers: deque[asyncio.Future[None]] = deque()
         self._slots: list[asyncio.Task[None]] = []
@@ -74,12 +84,12 @@ class Slots:
     @property
     def in_hand(self) -> int:
         """Jobs claimed and not yet settled by their run."""
-        return self._taken + len(self._buffer)
+        return self._taken + len(self._buffer) + len(self._suspects)
 
     def jobs(self) -> Iterator[Claimed]:
         """Those jobs."""
         yield from (run.job for run in self.running.values())
-        yield from (job for job, _, _ in self._buffer)
+        yield from self.buffered()
 
     def ran(self, job: Claimed) -> float | None:
         """For how many seconds *job* has run; None when it has not started."""
@@ -98,7 +108,12 @@ class Slots:
 
     def demand(self) -> int:
         """How many jobs of any kind could start at once."""
-        return self.size - self.in_hand
+        return self.size - self._taken - len(self._buffer)
+
+    @property
+    def suspects_wait(self) -> bool:
+        """Whether so many jobs wait that have to run alone that no more should be claimed."""
+        return len(self._suspects) >= self.size
 
     def prefetch(self) -> int:
         """How many quick jobs to claim ahead. As many again may wait in the buffer: a claim takes as long as running its jobs."""
@@ -114,31 +129,38 @@ class Slots:
         if plain:
             self._buffer.extend((job, now, False) for job in jobs)
         else:
-            self._buffer.extendleft((job, now, True) for job in reversed(jobs))
-            self._impatient += len(jobs)
-        for _ in range(min(len(self._sleepers), len(self._buffer))):
+            alone = [job for job in jobs if self._executor.isolates(job)]
+            self._suspects.extend((job, now) for job in alone)
+            rest = [job for job in jobs if not self._executor.isolates(job)] if alone else jobs
+            self._buffer.extendleft((job, now, True) for job in reversed(rest))
+            self._impatient += len(rest)
+        for _ in range(min(len(self._sleepers), len(self._buffer) + len(self._suspects))):
             sleeper = self._sleepers.popleft()
             if not sleeper.done():
                 sleeper.set_result(None)
 
     def hand_back(self, reason: str, older_than: float = _UNSTARTED) -> int:
-        """Settle what has waited in the buffer for *older_than* seconds as handed back; returns how many."""
+        """Settle what has waited for *older_than* seconds as handed back; returns how many."""
         limit = time.monotonic() - older_than
         old = [job for job, came, _ in self._buffer if came <= limit]
-        self.drop({job.id for job in old})
+        suspects = [job for job, came in self._suspects if came <= limit]
+        self.drop({job.id for job in (*old, *suspects)})
         for job in old:
             self._settle(job, HandedBack(reason))
-        return len(old)
+        for job in suspects:
+            self._settle(job, HandedBack(reason, timedelta(seconds=random.uniform(*_PUT_OFF))))
+        return len(old) + len(suspects)
 
     def drop(self, ids: set[int]) -> None:
         """Forget jobs of the buffer."""
         if ids:
             self._buffer = deque(item for item in self._buffer if item[0].id not in ids)
             self._impatient = sum(impatient for _, _, impatient in self._buffer)
+            self._suspects = deque(item for item in self._suspects if item[0].id not in ids)
 
     def buffered(self) -> list[Claimed]:
         """Jobs claimed and not started."""
-        return [job for job, _, _ in self._buffer]
+        return [job for job, _, _ in self._buffer] + [job for job, _ in self._suspects]
 
     def interrupt(self, job_id: int, outcome: Outcome) -> bool:
         """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run, or
@@ -163,7 +185,7 @@ class Slots:
         me = asyncio.current_task()
         assert me is not None
         while not self._closed:  # a run that was stopped has taken the cancellation for itself
-            while not self._buffer:
+            while not self._buffer and not self._may_be_alone:
                 self.room.set()
                 sleeper = asyncio.get_running_loop().create_future()
                 self._sleepers.append(sleeper)
@@ -175,9 +197,21 @@ class Slots:
                 await asyncio.sleep(0)
                 self._turn_began = time.monotonic()
                 continue
+            if self._may_be_alone:
+                job, _ = self._suspects.popleft()
+                self._alone += 1
+                try:
+                    await self._run(job, me, began)
+                finally:
+                    self._alone -= 1
+                continue
             job, _, impatient = self._buffer.popleft()
             self._impatient -= impatient
             await self._run(job, me, began)
+
+    @property
+    def _may_be_alone(self) -> bool:
+        return bool(self._suspects) and self._alone < self._most_alone
 
     async def _run(self, job: Claimed, me: asyncio.Task[None], began: float) -> None:
         ctx = Context(job, self._lender)

@@ -74,6 +74,11 @@ class Subscription(Generic[E, R]):
         return self.declaration.retry
 
     @property
+    def executor(self) -> Literal["default"]:
+        """Deliveries run in the runner."""
+        return "default"
+
+    @property
     def version(self) -> int:
         """The newest version of a payload that it can read: a claim takes no newer one."""
         if self.takes_any:

@@ -65,6 +65,10 @@ class Runnable(Protocol):
         """At most so many of its jobs at a time in one runner; None: as many as there is room for."""
 
     @property
+    def executor(self) -> Literal["default", "process"]:
+        """Whether its jobs run in processes of their own."""
+
+    @property
     def is_async(self) -> bool:
         """A coroutine function; a plain one runs in a thread."""
 
@@ -104,6 +108,8 @@ class Task(Generic[P, R]):
     """What happens to a run when the runner cannot be sure to hold it any more (no heartbeat for most of its lease)."""
     slots: int | None
     """At most so many of its jobs at a time in one runner; None: as many as there is room for."""
+    executor: Literal["default", "process"]
+    """Where the handler runs: on the runner's loop or in a thread, or in a process of its own."""
     is_async: bool = field(init=False)
     """Whether the handler is a coroutine function; a plain one runs in a thread."""
     _arguments: TypeAdapter[dict[str, Any]] = field(init=False, repr=False)

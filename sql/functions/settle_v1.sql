@@ -1,5 +1,6 @@
--- Every other end of an attempt, and every end of a keyed job: retry, snooze, hand back, dead, cancelled, succeeded. Takes
--- [{id, attempt, state, delay, failed, reason, outcome, error, error_type, message, traceback, result}], delay in seconds; returns the ids that are settled now. Fenced by (id, attempt, runner). A row that someone else holds locked is
+-- Every other end of an attempt, and every end of a keyed job: retry, snooze, hand back, crash, dead, cancelled, succeeded. Takes
+-- [{id, attempt, state, delay, failed, crashed, reason, outcome, error, error_type, message, traceback, result}], delay in seconds;
+-- returns the ids that are settled now. Fenced by (id, attempt, runner). A row that someone else holds locked is
 -- passed over and not returned: send it again. Lock first, decide in a later snapshot: READ COMMITTED only.
 -- FOR UPDATE and not NO KEY UPDATE: the weaker lock would let a seat step hold the row (for key share), depart_v1 would pass it
 -- over, and a dead job would keep its key for ever.
@@ -85,6 +86,7 @@ begin
             run_at = case when f.state = 'scheduled' then _now + f.delay * interval '1 s' else j.run_at end,
             seq = case when f.state = 'ready' then jobrunner.stamp() else j.seq end,
             failures = least(j.failures + case when f.failed then 1 else 0 end, j.max_attempts),   -- a person may have lowered it
+            crashes = least(j.crashes + case when f.crashed then 1 else 0 end, 32767),
             finished_at = case when f.state in ('succeeded', 'dead', 'cancelled') then _now end,
             runner_id = null,
             reason = f.reason,
@@ -92,10 +94,10 @@ begin
         from (
             -- A person's request to cancel stands above another try.
             select
-                r.id, r.delay, r.failed, r.error,
+                r.id, r.delay, r.failed, r.crashed, r.error,
                 case when c.job_id is not null and r.state in ('scheduled', 'ready') then 'cancelled' else r.state end as state,
                 case when c.job_id is not null and r.state in ('scheduled', 'ready') then coalesce(c.reason, 'requested') else r.reason end as reason
-            from jsonb_to_recordset(_rows) as r (id bigint, state text, delay double precision, failed boolean, reason text, error text)
+            from jsonb_to_recordset(_rows) as r (id bigint, state text, delay double precision, failed boolean, crashed boolean, reason text, error text)
             left join jobrunner.cancel_requests c on c.job_id = r.id
         ) f
         where j.id = f.id

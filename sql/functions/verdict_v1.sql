@@ -18,7 +18,7 @@ as $$
             when j.attempt = f.attempt and j.runner_id = _runner then 'busy'
             when j.attempt = f.attempt and j.state = 'succeeded' then 'settled'           -- in place
             when d.attempt = f.attempt and d.state = 'succeeded' then 'settled'           -- a person may have cancelled it since
-            when a.runner_id = _runner and a.outcome <> 'crashed'
+            when a.runner_id = _runner and (a.outcome <> 'crashed' or a.reason is distinct from 'lost')
                 and (a.outcome <> 'handed_back' or a.reason is null or a.reason not in ('stopped', 'renewed')) then 'settled'
             else 'stale'
         end

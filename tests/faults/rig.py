@@ -138,6 +138,7 @@ class Rig:
         lease: float = LEASE,
         grace: float = 5,
         ready: bool = True,
+        quarantine: bool = True,
         program: str = "tests.faults.program:app",
         options: Sequence[str] = (),
     ) -> Process:
@@ -145,6 +146,7 @@ class Rig:
         log = self.folder / f"runner-{len(self.processes)}.log"
         settings = ["--slots", str(slots), "--lease", f"{lease}s", "--grace", f"{grace}s"]
         settings += [*(["--queue", queue] if queue else []), *options]
+        settings += [] if quarantine else ["--no-quarantine"]
         with log.open("wb") as out:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "jobrunner", "run", program, "--dsn", self.dsn, *settings],

@@ -42,7 +42,7 @@ def test_a_zombie_ends_nothing_and_works_on(rig: Rig) -> None:
     for zombie in zombies:
         zombie.send(signal.SIGSTOP)
 
-    rescuers = [rig.spawn(slots=20), rig.spawn(slots=20)]
+    rescuers = [rig.spawn(slots=20, quarantine=False) for _ in range(2)]  # all second attempts at once
     wait_until(lambda: rig.count("held") == 40, 20 + LEASE, "the second attempts")
     assert rig.value(LOST) == len(zombies)
     rig.check()

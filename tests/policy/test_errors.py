@@ -32,6 +32,7 @@ EXAMPLES: list[JobrunnerError] = [
     errors.SchemaTooOld(2, 3),
     errors.SchemaTooNew(4, 3),
     errors.SchemaMismatch(3, 3),
+    errors.HandlerError("shop.errors.NoPaper", "tray 2", "Traceback …"),
     errors.StaleLease(42, 2),
 ]
 ABSTRACT = {"JobrunnerError", "InvalidJob"}

@@ -15,6 +15,7 @@ from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.lifecycle import (
     Cancel,
     CancelRequested,
+    Crashed,
     Failed,
     FinishedInPlace,
     HandedBack,
@@ -57,7 +58,8 @@ OUTCOMES: dict[type, st.SearchStrategy[Outcome]] = {
     Reject: st.builds(Reject, REASONS),
     Failed: st.builds(Failed, ERRORS, st.none() | ANSWERS),
     TimedOut: st.builds(TimedOut, LENGTHS),
-    HandedBack: st.builds(HandedBack, WORDS),
+    HandedBack: st.builds(HandedBack, WORDS, st.none() | LENGTHS),
+    Crashed: st.builds(Crashed, ERRORS),
     TooNew: st.builds(TooNew, st.integers(2, 9), st.just(1)),
     InvalidPayload: st.builds(InvalidPayload, ERRORS),
     CancelRequested: st.builds(CancelRequested, REASONS),
@@ -71,7 +73,8 @@ def jobs(draw: st.DrawFn) -> Claimed:
     failures = draw(st.integers(0, max_attempts - 1))
     attempt = failures + draw(st.integers(1, 10))
     key = draw(st.none() | st.just("k"))
-    return replace(JOB, max_attempts=max_attempts, failures=failures, attempt=attempt, key=key)
+    crashes = draw(st.integers(0, 2))
+    return replace(JOB, max_attempts=max_attempts, failures=failures, attempt=attempt, key=key, crashes=crashes)
 
 
 def is_failure(outcome: Outcome) -> bool:
@@ -94,7 +97,9 @@ def test_every_settlement_is_consistent(job: Claimed, outcome: Outcome, rand: fl
     assert (job.id, job.attempt, job.key is not None) == (done.job_id, done.attempt, done.keyed)
     assert done.failed == is_failure(outcome)
     exhausted = done.failed and job.failures + 1 >= job.max_attempts
-    assert (done.state is State.DEAD) == (exhausted or isinstance(rule, Reject | InvalidPayload))
+    crashed = done.crashed and job.crashes + 1 >= 3
+    assert done.crashed == isinstance(outcome, Crashed)
+    assert (done.state is State.DEAD) == (exhausted or crashed or isinstance(rule, Reject | InvalidPayload))
     assert (done.reason == "exhausted") or not exhausted
     assert (done.delay is not None) == (done.state is State.SCHEDULED)
     assert done.delay is None or done.delay >= timedelta(0)
@@ -112,8 +117,8 @@ def test_every_reason_can_be_stored(job: Claimed, outcome: Outcome, rand: float)
     assert len(reason.encode()) <= 512
 
 
-@given(jobs(), OUTCOMES[Failed] | OUTCOMES[InvalidPayload], RANDS)
-def test_no_error_is_ever_dropped(job: Claimed, outcome: Failed | InvalidPayload, rand: float) -> None:
+@given(jobs(), OUTCOMES[Failed] | OUTCOMES[InvalidPayload] | OUTCOMES[Crashed], RANDS)
+def test_no_error_is_ever_dropped(job: Claimed, outcome: Failed | InvalidPayload | Crashed, rand: float) -> None:
     assert decide(job, outcome, Backoff(), rand).error == outcome.error
 
 
@@ -140,6 +145,8 @@ def after(outcome: Outcome, job: Claimed = JOB) -> Settlement:
         (Cancel("gone"), State.CANCELLED, None, False, "gone", "cancelled"),
         (Reject("no such card"), State.DEAD, None, False, "no such card", "rejected"),
         (HandedBack("shutdown"), State.READY, None, False, "shutdown", "handed_back"),
+        (HandedBack("busy", timedelta(seconds=3)), State.SCHEDULED, 3, False, "busy", "handed_back"),
+        (Crashed(BOOM), State.READY, None, False, "crashed", "crashed"),
         (TooNew(3, 2), State.SCHEDULED, 30, False, "payload version 3 is newer than 2", "too_new"),
         (InvalidPayload(BOOM), State.DEAD, None, False, "invalid_payload", "invalid_payload"),
         (CancelRequested(), State.CANCELLED, None, False, "requested", "cancelled"),
@@ -195,3 +202,17 @@ def test_a_reason_that_is_an_exception_is_told_as_its_text() -> None:
 
 def test_everything_that_a_caller_names_comes_from_one_module() -> None:
     assert {cls.__name__ for cls in get_args(Outcome)} <= set(lifecycle.__all__)
+
+
+def test_the_third_crash_is_the_last_whatever_the_attempts() -> None:
+    second, third = (after(Crashed(BOOM), replace(JOB, crashes=crashes)) for crashes in (1, 2))
+
+    assert (second.state, second.crashed, second.failed) == (State.READY, True, False)
+    assert (third.state, third.crashed, third.reason, third.error) == (State.DEAD, True, "crashed", BOOM)
+
+
+def test_a_crash_and_a_hand_back_are_counted_as_such_whenever_they_run_again() -> None:
+    endings = [after(end).ending for end in (Crashed(BOOM), HandedBack("x"), HandedBack("x", timedelta(seconds=1)))]
+
+    assert endings == ["crashed", "handed_back", "handed_back"]
+    assert after(Crashed(BOOM), replace(JOB, crashes=2)).ending == "dead"

@@ -182,6 +182,20 @@ def test_failures_count_and_never_pass_the_limit_that_a_person_lowered(conn: Con
     assert (job(conn, claimed.id)["failures"], job(conn, claimed.id)["attempt"]) == (1, 2)
 
 
+def test_a_crash_is_counted_beside_failures_and_its_end_is_known_as_settled(conn: Connection) -> None:
+    [claimed] = _claimed(conn)
+    end = {"crashed": True, "outcome": "crashed", "reason": "crashed"}
+
+    assert settle(conn, 1, [claimed], "ready", **end) == [claimed.id]
+
+    assert verdicts(conn, 1, [claimed]) == {claimed.id: "settled"}
+    row = job(conn, claimed.id)
+    assert (row["state"], row["crashes"], row["failures"], row["reason"]) == ("ready", 1, 0, "crashed")
+    [again] = claim(conn)
+    settle(conn, 1, [again], "ready", outcome="handed_back")
+    assert job(conn, claimed.id)["crashes"] == 1
+
+
 def test_a_snooze_spends_no_failure_and_says_when(conn: Connection) -> None:
     [claimed] = _claimed(conn)
 

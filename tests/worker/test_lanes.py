@@ -176,6 +176,17 @@ def test_room_is_what_the_tightest_limit_leaves() -> None:
     assert Lane(Known([], []), bool).room([]) == float("inf")
 
 
+def test_tasks_that_share_slots_are_one_lane_and_one_with_its_own_is_bound_by_both() -> None:
+    lanes = Lanes(Known(["a", "b", "c", "d"], [1, 1, 2, 1]), Floors(), {"mail": 9}, {"c": 3}, (["b", "c", "d"], 2))
+    found = {(lane.takes("mail"), *lane.known.tasks): lane for lane in (lanes.in_turn()[0] for _ in range(6))}
+
+    assert set(found) == {(mail, *tasks) for mail in (True, False) for tasks in (("a",), ("c",), ("b", "d"))}
+    assert found[False, "b", "d"].room([claimed("c"), claimed("a")]) == 1
+    assert found[False, "c"].room([]) == found[True, "c"].room([claimed("a")]) == 2
+    assert found[True, "b", "d"].room([claimed("d"), claimed("b")]) == 0
+    assert lanes.limits(claimed("d")) and not lanes.limits(claimed("a"))
+
+
 def test_every_lane_is_lowered_and_begins_anew() -> None:
     floors = Floors()
     lanes = Lanes(Known(["a", "c"], [1, 1]), floors, {}, {"c": 1})

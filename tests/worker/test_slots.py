@@ -19,6 +19,13 @@ from tests.support import eventually
 from tests.worker.rig import NoLender, claimed, within
 
 
+class Isolating(Executor):
+    """As if there were processes: once-crashed jobs run alone (and here)."""
+
+    def isolates(self, job: Claimed) -> bool:
+        return job.crashes > 0
+
+
 class Bench:
     def __init__(self) -> None:
         self.app, self.go = App("shop"), asyncio.Event()
@@ -26,7 +33,7 @@ class Bench:
         self.order: list[int] = []
         self.app.task(name="shop.quick")(self.quick)
         self.app.task(name="shop.long")(self.long)
-        executor = Executor(self.app.tasks, ThreadPoolExecutor(1), Telemetry())
+        executor = Isolating(self.app.tasks, ThreadPoolExecutor(1), Telemetry())
         self.slots = Slots(2, executor, NoLender(), self.settle)
         self.slots.start()
 
@@ -154,3 +161,33 @@ async def test_a_thread_past_its_timeout_keeps_its_slot_beside_a_later_attempt_o
         held.set()
         bench.go.set()
     await eventually(lambda: bench.slots.demand() == 2, what="both slots")
+
+
+async def test_what_runs_alone_runs_in_its_order_one_at_a_time_and_takes_no_room_while_it_waits(bench: Bench) -> None:
+    suspects = [claimed("shop.long", job_id=n, crashes=1) for n in range(3)]
+    bench.slots.put([suspects[0], claimed("shop.long", job_id=9), *suspects[1:]], plain=False)
+    await eventually(lambda: len(bench.slots.running) == 2, what="full slots")
+
+    assert bench.order == [0, 9]
+    assert (bench.slots.demand(), bench.slots.room_for_any(), bench.slots.in_hand) == (0, 0, 4)
+    assert bench.slots.suspects_wait
+    assert sorted(job.id for job in bench.slots.jobs()) == [0, 1, 2, 9]
+    bench.go.set()
+    await eventually(lambda: bench.slots.in_hand == 0, what="the rest")
+    assert bench.order == [0, 9, 1, 2]
+
+
+async def test_what_waits_too_long_to_run_alone_is_put_off_and_can_be_dropped(bench: Bench) -> None:
+    bench.slots.put([claimed("shop.long", job_id=n, crashes=1) for n in range(4)], plain=False)
+    await eventually(lambda: bench.order == [0], what="the first")
+
+    bench.slots.drop({2})
+    assert bench.slots.hand_back("not started", older_than=60) == 0
+    assert bench.slots.hand_back("not started", older_than=-1) == 2
+
+    ids, outcomes = zip(*bench.settled, strict=True)
+    assert ids == (1, 3)
+    for outcome in outcomes:
+        assert isinstance(outcome, HandedBack) and outcome.delay is not None
+        assert 1 <= outcome.delay.total_seconds() <= 3
+    assert (bench.slots.demand(), bench.slots.in_hand) == (1, 1)

@@ -101,6 +101,16 @@ def run_app(
         str | None,
         typer.Option("--max-rss", metavar="SIZE", help="End a process that holds more memory than this: 500MB."),
     ] = None,
+    children: Annotated[
+        int | None,
+        typer.Option("--children", min=1, max=1000, help="Processes for tasks that compute. Else: a core each."),
+    ] = None,
+    quarantine: Annotated[
+        bool,
+        typer.Option(
+            "--quarantine/--no-quarantine", help="Run jobs that may have crashed a runner in a process, alone."
+        ),
+    ] = True,
     log_level: Annotated[Level, typer.Option("--log-level", help="From which level on to log.")] = "info",
     log_format: Annotated[
         Literal["text", "json"], typer.Option("--log-format", help="One line of text, or of JSON.")
@@ -120,20 +130,21 @@ def run_app(
     tether = Tether.from_environment()
     level = "error" if session.quiet and log_level in ("info", "warning") else log_level
     logs.configure(level, log_format, **({"child": tether.number} if tether else {}))
-    waits: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: duration(text, what=f"--{name}") for name, text in (("lease", lease), ("poll", poll), ("grace", grace))
     }
+    settings |= {"children": children, "quarantine": quarantine}
     for name in queue or ():
         Job("x.x", queue=name)  # a name that no queue can have is refused here
     own = dict(_slots_of(text) for text in queue_slots or ())
     limit = None if max_rss is None else size(max_rss, what="--max-rss")
     probes = probing.probes(http, http_token, insecure=insecure, processes=processes)
     if processes is not None and tether is None:
-        raise typer.Exit(fleet.supervise(session, where, processes, grace=waits["grace"].total_seconds()))
+        raise typer.Exit(fleet.supervise(session, where, processes, grace=settings["grace"].total_seconds()))
     found = load_app(where)
     fleet.check_room(limit)
     with session.server() as dsn, told_plainly(dsn):
-        runner = Runner(found, dsn, queues=queue or None, slots=slots, queue_slots=own, **waits)
+        runner = Runner(found, dsn, queues=queue or None, slots=slots, queue_slots=own, **settings)
         told = f"runs {', '.join(found.tasks)} with {output.many(slots, 'slot')}; Ctrl-C stops it"
         if tether is None:
             runner.telemetry.attach(lambda event, n, facts: session.say(told) if event == "runner.started" else None)
