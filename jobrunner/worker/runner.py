@@ -11,10 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
-import random
 import signal
 import socket
 import time
@@ -30,8 +27,8 @@ import psycopg
 from jobrunner import config
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import duration
-from jobrunner.policy.lifecycle import MAX_CRASHES, FinishedInPlace, HandedBack, Outcome, Settlement, State, decide
-from jobrunner.policy.models import Claimed, Job, check_integer
+from jobrunner.policy.lifecycle import HandedBack, Outcome
+from jobrunner.policy.models import Claimed
 from jobrunner.policy.subscriptions import differences
 from jobrunner.store import events, failures, jobs, migrate, runners
 from jobrunner.store.jobs import Known
@@ -42,28 +39,26 @@ from jobrunner.worker.children import Children
 from jobrunner.worker.claimer import Claimer
 from jobrunner.worker.deliveries import Deliveries
 from jobrunner.worker.ears import Ears
+from jobrunner.worker.ending import Ending
 from jobrunner.worker.error_stream import ErrorStream
-from jobrunner.worker.executor import DONE, Executor
+from jobrunner.worker.executor import Executor
 from jobrunner.worker.gate import Gate
 from jobrunner.worker.housekeeping import Housekeeping
 from jobrunner.worker.identity import Identity
 from jobrunner.worker.lanes import Lanes
 from jobrunner.worker.lease import Lease
 from jobrunner.worker.lending import Lending
-from jobrunner.worker.link import Broken, Link, Lost
+from jobrunner.worker.link import Link, Lost
+from jobrunner.worker.options import Options
 from jobrunner.worker.places import places_of, refuse_while_found
 from jobrunner.worker.sequencer import Sequencer
 from jobrunner.worker.settler import Settler
 from jobrunner.worker.slots import Slots
+from jobrunner.worker.stopping import Stopping
 from jobrunner.worker.threads import Threads
 from jobrunner.worker.vitals import Check, Pulse, Vitals, loops
 
 R = TypeVar("R")
-
-_LAST_WORDS = (
-    2.0  # seconds for handlers that were cancelled at the end of the grace, and again for the last settlements
-)
-_HURRIED = 0.5  # what is left of either after a second signal
 
 
 class Runner:
@@ -96,37 +91,31 @@ class Runner:
                 f"app {app.name}",
                 "has no tasks and no subscriptions: import the modules that declare them before the runner starts",
             )
-        if not 1 <= slots <= 10_000:
-            raise ConfigError("slots", f"must be from 1 to 10000, got {slots}")
         self.app = app
         self.telemetry = Telemetry()
-        self.queues = None if queues is None else sorted(set(queues))
         self._dsn = config.dsn(dsn)
-        self._size = slots
-        self._ttl = duration(lease, what="lease")
-        self._poll = duration(poll, what="poll").total_seconds()
-        self._grace = duration(grace, what="grace").total_seconds()
-        if self._ttl < timedelta(seconds=1):
-            raise ConfigError("lease", "must be at least 1s")
-        if self._poll < 0.01:
-            raise ConfigError("poll", "must be at least 10ms")
-        if isinstance(queues, str) or self.queues == []:
-            raise ConfigError("queues", "must be a list of at least one name; leave it out to take every queue")
-        self._queue_slots = dict(queue_slots or {})
-        for queue, most in self._queue_slots.items():
-            Job("x.x", queue=queue)  # a name that no queue can have is refused here
-            check_integer(f"the slots of queue {queue}", most, 1, 10_000)
-        if children is not None:
-            check_integer("children", children, 1, 1000)
-        self._most_children = min(slots, children or os.cpu_count() or 1)
-        self._most_alone = max(1, min(self._most_children, slots // 2))
-        self._places, self._quarantine = places_of(app), quarantine
+        self._options = Options.checked(
+            queues=queues,
+            slots=slots,
+            queue_slots=queue_slots,
+            lease=lease,
+            poll=poll,
+            grace=grace,
+            children=children,
+            quarantine=quarantine,
+        )
+        self._places = places_of(app)
         self._known = Known(list(app.tasks), [task.version for task in app.tasks.values()])
         self._background: list[asyncio.Task[None]] = []
         self._pulses: list[Pulse] = []
         self._failure: BaseException | None = None
         self._error_streams: list[ErrorStream] = []
         self._ended: asyncio.Event | None = None
+
+    @property
+    def queues(self) -> list[str] | None:
+        """Which queues it reads, sorted; None: all."""
+        return self._options.queues
 
     @property
     def failure(self) -> BaseException | None:
@@ -194,13 +183,13 @@ class Runner:
             log.info("%s: stopping before it has begun", why)
             self._starting.cancel()
         elif self._ended is not None and not self._ended.is_set():
-            log.info("%s: stopping, running jobs have %g s", why, self._grace)
+            log.info("%s: stopping, running jobs have %g s", why, self._options.grace)
             self._ended.set()
 
     def hurry(self) -> None:
         """Let a stop that is under way hand back at once."""
         if self._ended is not None:
-            self._hurry.set()
+            self._stop.hurry.set()
 
     async def start(self) -> None:
         """Register and begin to claim.
@@ -210,7 +199,8 @@ class Runner:
             ConfigError: the script that starts it was imported to run one of its tasks.
         """
         refuse_while_found()
-        self._ended, self._hurry, self._stopping = asyncio.Event(), asyncio.Event(), False
+        options = self._options
+        self._ended, self._stopping = asyncio.Event(), False
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
         self._sequence_link = Link(self._dsn, "sequence")
@@ -218,30 +208,28 @@ class Runner:
             self._claim_link, self._about(), self._gate, self, self.telemetry, on_end=self._task_ended
         )
         self._lending = Lending(self._dsn, self._identity, self._note_progress)
-        self._threads = Threads(self._size)
+        self._threads = Threads(options.slots)
         self._children = Children(
-            self.app.tasks, self._places, self._dsn, lambda: self.runner_id, quarantine=self._quarantine
+            self.app.tasks, self._places, self._dsn, lambda: self.runner_id, quarantine=options.quarantine
         )
         self._executor = Executor(self.app.tasks, self._threads, self.telemetry, self._children)
-        self._slots = Slots(self._size, self._executor, self._lending, self._settle, self._most_alone)
+        self._slots = Slots(options.slots, self._executor, self._lending, self._settle, options.alone)
         deliveries = Deliveries(self.app, lambda: self._sequencer.nudge())
         task_slots = {task.name: task.slots for task in self.app.tasks.values() if task.slots is not None}
         in_processes = [task.name for task in self.app.tasks.values() if task.executor == "process"]
-        self._lanes = Lanes(
-            self._known, deliveries.floors, self._queue_slots, task_slots, (in_processes, self._most_children)
-        )
+        lanes = Lanes(self._known, deliveries.floors, options.queue_slots, task_slots, (in_processes, options.children))
         self._claimer = Claimer(
             self._claim_link,
             self._slots,
             self._known,
-            self.queues,
-            self._poll,
+            options.queues,
+            options.poll,
             self.telemetry,
             self._gate,
             self._identity,
             on_crowded=self._crowded,
             events=deliveries,
-            lanes=self._lanes,
+            lanes=lanes,
         )
         self._sequencer = Sequencer(
             self._sequence_link, deliveries.floors, deliveries.horizon, self.telemetry, self._claimer.wake
@@ -256,7 +244,7 @@ class Runner:
         )
         self._lease = Lease(
             self._dsn,
-            self._ttl,
+            options.ttl,
             self._identity,
             self._slots,
             self._gate,
@@ -271,8 +259,14 @@ class Runner:
             self._known,
             lambda: self._claimer.queues,
             self._lease.healthy_for,
-            self._ttl,
+            options.ttl,
             self.telemetry,
+        )
+        self._ending = Ending(
+            self.app.tasks, self._slots, self._settler, self._claimer, lanes, self._keeping, self.telemetry
+        )
+        self._stop = Stopping(
+            self._gate, self._identity, self._slots, self._settler, self._settle_link, self._keeping, self.telemetry
         )
 
         try:
@@ -298,17 +292,7 @@ class Runner:
             return
         self._stopping = True
         self._ended.set()
-        self._identity.keep()
-        self._gate.hold("stopping")
-        until = time.monotonic() + self._grace
-        await self._granted(self._claim_ended(), self._grace)
-        self._slots.hand_back("shutdown", older_than=-1)
-        if not await self._granted(self._runs_ended(), until - time.monotonic()):
-            for job_id in list(self._slots.running):
-                self._slots.interrupt(job_id, HandedBack("shutdown"))
-            await self._granted(self._runs_ended(), _LAST_WORDS)
-        if not await self._granted(self._say_good_bye(), _LAST_WORDS):
-            log.warning("no good-bye: the database did not answer; another runner gives the jobs back")
+        await self._stop.stop(self._options.grace)
         await self._lease.stop()
         await self._identity.close()
         for task in self._background:
@@ -328,38 +312,6 @@ class Runner:
         await self._settle_link.close()
         await self._sequence_link.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _granted(self, step: Coroutine[Any, Any, None], seconds: float) -> bool:
-        """Whether *step* ended within *seconds*, or nearly at once after a second signal; else it is cancelled and left alone:
-        a statement on a server that does not answer cannot even be waited for."""
-        doing, hurry = asyncio.create_task(step), asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({doing, hurry}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-        if self._hurry.is_set():
-            await asyncio.wait({doing}, timeout=_HURRIED)
-        hurry.cancel()
-        doing.cancel()
-        return doing.done()
-
-    async def _claim_ended(self) -> None:
-        async with self._identity.claiming:  # a claim that is under way brings rows that are ours
-            pass
-
-    async def _runs_ended(self) -> None:
-        while self._slots.unsettled:
-            self._slots.room.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await self._slots.room.wait()
-
-    async def _say_good_bye(self) -> None:
-        try:
-            await self._settler.drained()
-            # The heartbeat ends last but one: until here everything in hand was ours.
-            back = await self._settle_link.run(runners.stop, self.runner_id)
-            self.telemetry.emit("runner.stopped", back, runner=self.runner_id)
-            await self._keeping.flush()
-        except (Lost, Broken, psycopg.Error) as error:
-            log.warning("no good-bye: %s; another runner gives the jobs back", error)
 
     def errors(self, buffer: int = 100) -> ErrorStream:
         """What goes wrong from now on, as an async iterator of (job, event, exception); may be called often, each has its own.
@@ -388,7 +340,7 @@ class Runner:
             ready=(self._lease.check(), Check("gate", f"it claims nothing now: {held}" if held else None)),
             started=(Check("started"),),
             running=Counter(run.job.queue for run in list(self._slots.running.values())),
-            slots=self._size,
+            slots=self._options.slots,
             listening=self._ears.listening,
         )
 
@@ -466,15 +418,15 @@ class Runner:
 
     def _about(self) -> runners.Registration:
         return runners.Registration(
-            ttl=self._ttl,
-            slots=self._size,
+            ttl=self._options.ttl,
+            slots=self._options.slots,
             app=self.app.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=VERSION,
             queues=self.queues,
             tasks=[task.as_json() for task in self.app.tasks.values()],
-            poll=self._poll,
+            poll=self._options.poll,
         )
 
     def in_hand(self) -> Iterable[Claimed]:
@@ -490,22 +442,7 @@ class Runner:
             self._slots.interrupt(job_id, HandedBack("lost lease"))
 
     def _settle(self, job: Claimed, outcome: Outcome) -> None:
-        self._keeping.ended(job.id)
-        if job.crashes or self._lanes.limits(job):
-            self._claimer.again()  # there is room for another of its kind
-        settlement: Settlement | None = None
-        if outcome is DONE and job.key is None:
-            self._settler.succeed(job)  # what decide would say, without asking it 30,000 times a second
-        elif isinstance(outcome, FinishedInPlace):
-            self._settler.put(job, None)
-        else:
-            settlement = decide(job, outcome, self.app.tasks[job.task].retry, random.random())
-            _tell(job, settlement)
-            self._settler.put(job, settlement)
-        if (tell := self.telemetry.on_run) is not None:
-            ran = self._slots.ran(job)
-            waited = None if ran is None else (job.started_at - job.run_at).total_seconds()
-            tell(job.queue, job.task, settlement.ending if settlement else "succeeded", waited, ran)
+        self._ending.settle(job, outcome)
 
     def _note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         self._keeping.note_progress(job_id, progress)
@@ -520,25 +457,3 @@ class Runner:
         if payload == "look":
             self._keeping.look()
         self._claimer.wake(payload, by="notify")
-
-
-def _tell(job: Claimed, settlement: Settlement) -> None:
-    """One line in the log for what a person may have to look into: a death, and each failure on the way to it."""
-    if settlement.state is not State.DEAD and not settlement.failed and not settlement.crashed:
-        return
-    dead = settlement.state is State.DEAD
-    error = settlement.error
-    counted = (
-        f"crashed ({job.crashes + 1} of {MAX_CRASHES})"
-        if settlement.crashed
-        else f"failed ({job.failures + 1} of {job.max_attempts})"
-    )
-    log.log(
-        logging.WARNING if dead else logging.INFO,
-        "job %s of %s %s: %s",
-        job.id,
-        job.task,
-        f"is dead ({settlement.reason})" if dead else f"{counted}, tried again",
-        f"{error.type}: {error.message[:200]}" if error else settlement.reason,
-        extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
-    )

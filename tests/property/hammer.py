@@ -32,9 +32,9 @@ create table runs (
 create function note() returns trigger language plpgsql as $$
 begin
     if old.state <> 'running' then
-        insert into runs values (new.id, new.attempt, new.key, (new.args ->> 'n')::int, clock_timestamp());
+        insert into public.runs values (new.id, new.attempt, new.key, (new.args ->> 'n')::int, clock_timestamp());
     else
-        update runs set ended_at = clock_timestamp() where id = old.id and attempt = old.attempt;
+        update public.runs set ended_at = clock_timestamp() where id = old.id and attempt = old.attempt;
     end if;
     return null;
 end $$;

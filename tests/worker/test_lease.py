@@ -317,7 +317,7 @@ async def test_a_handler_is_not_lent_a_connection_that_has_died_in_the_pool(
 async def test_a_stop_ends_although_the_database_is_gone(
     app: App, dsn: str, conn: Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobrunner.worker.runner._LAST_WORDS", 0.2)
+    monkeypatch.setattr("jobrunner.worker.stopping._LAST_WORDS", 0.2)
 
     @app.task
     async def hold(ctx: Context) -> None:

@@ -296,7 +296,7 @@ async def test_a_sync_handler_past_its_timeout_is_refused_its_later_transactions
     go = threading.Event()
     refused: list[BaseException] = []
 
-    @app.task(timeout="20ms")
+    @app.task(timeout="500ms")
     def slow(ctx: Context) -> None:
         with ctx.transaction(final=False) as tx:
             tx.execute("insert into seen values (1)")
