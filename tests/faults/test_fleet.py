@@ -90,7 +90,7 @@ def kill_one(rig: Rig) -> int:
 
 def test_a_killed_childs_jobs_run_elsewhere_within_2_s_and_the_others_go_on(rig: Rig) -> None:
     """Also when it went on under a new id, after it had lost its connection; and every replacement works."""
-    parent = fleet(rig, 2, slots=30)  # room for all that anyone loses
+    parent = fleet(rig, 2, "--no-quarantine", slots=30)  # room for all that anyone loses, at once
     victim = kill_one(rig)
     children(rig, 2, without=victim)
     rig.column(LOSE_CLAIMERS)
