@@ -11,7 +11,8 @@ import pytest
 from jobrunner import App, Context, Runner
 from jobrunner.worker import link as links
 from jobrunner.worker import vitals
-from jobrunner.worker.link import Link, Session
+from jobrunner.worker.link import Link
+from jobrunner.worker.patience import Session
 from jobrunner.worker.vitals import Pulse, Vitals
 from tests.conftest import Connection
 from tests.support import eventually
