@@ -122,6 +122,8 @@ def test_it_refuses_to_answer_everyone(capsys: pytest.CaptureFixture[str]) -> No
     one_sentence(shell("web", "--bind", "0.0.0.0:0"), 7, "answer everyone who reaches 0.0.0.0:0", "--token")
     one_sentence(shell("web", "--token", "short"), 2, "at least 16")
     one_sentence(shell("web", "--bind", "8080"), 2, "--bind must be HOST:PORT")
+    several = spawn("run", "x:app", "--http", "127.0.0.1:0", "--processes", 2)
+    one_sentence(several, 2, "--http serves one process")
     refused = spawn("run", "x:app", "--http", "0.0.0.0:0")
     one_sentence(refused, 7, "--http-token (or JOBRUNNER_HTTP_TOKEN) or --insecure")
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,6 +22,7 @@ from jobrunner.errors import DatabaseUnavailable
 from jobrunner.store.failures import told_plainly
 from jobrunner.store.migrate import check, installed
 from jobrunner.store.reading import Connection
+from jobrunner.worker.patience import sever
 
 T = TypeVar("T")
 
@@ -130,8 +129,7 @@ class _Turn(Generic[T]):
         """Shut the socket: whoever waits for an answer on it gets an error."""
         self.given_up = True
         if (conn := self._conn) is not None:
-            with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as wire:
-                wire.shutdown(socket.SHUT_RDWR)
+            sever(conn)
 
 
 def _connect(dsn: str) -> Connection:
