@@ -19,7 +19,8 @@ begin
     if tg_op = 'UPDATE' and new.state = 'running' then
         insert into public.t_run values (new.id, new.attempt, new.key, new.runner_id, clock_timestamp());
     else
-        update public.t_run set ended_at = clock_timestamp(), ended_as = case tg_op when 'DELETE' then 'succeeded' else new.state end
+        update public.t_run
+        set ended_at = clock_timestamp(), ended_as = case tg_op when 'DELETE' then 'succeeded' else new.state end
         where id = old.id and attempt = old.attempt;
     end if;
     return null;
