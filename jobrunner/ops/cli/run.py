@@ -105,12 +105,9 @@ def run_app(
         int | None,
         typer.Option("--children", min=1, max=1000, help="Processes for tasks that compute. Else: a core each."),
     ] = None,
-    quarantine: Annotated[
-        bool,
-        typer.Option(
-            "--quarantine/--no-quarantine", help="Run jobs that may have crashed a runner in a process, alone."
-        ),
-    ] = True,
+    no_quarantine: Annotated[
+        bool, typer.Option("--no-quarantine", help="Run jobs that may have crashed a runner like all others.")
+    ] = False,
     log_level: Annotated[Level, typer.Option("--log-level", help="From which level on to log.")] = "info",
     log_format: Annotated[
         Literal["text", "json"], typer.Option("--log-format", help="One line of text, or of JSON.")
@@ -133,7 +130,7 @@ def run_app(
     settings: dict[str, Any] = {
         name: duration(text, what=f"--{name}") for name, text in (("lease", lease), ("poll", poll), ("grace", grace))
     }
-    settings |= {"children": children, "quarantine": quarantine}
+    settings |= {"children": children, "quarantine": not no_quarantine}
     for name in queue or ():
         Job("x.x", queue=name)  # a name that no queue can have is refused here
     own = dict(_slots_of(text) for text in queue_slots or ())
