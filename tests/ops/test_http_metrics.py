@@ -19,6 +19,7 @@ from jobrunner.store import overview
 from tests.conftest import Connection
 from tests.ops.asgi import ask
 from tests.ops.shell import bury, enqueue, register
+from tests.support import eventually
 
 LABELS = {
     "queue",
@@ -77,6 +78,7 @@ async def test_a_runner_counts_what_its_jobs_became(dsn: str, conn: Connection) 
         for what in ("well", "well", "fail", "snooze", "cancel", "reject"):
             app.enqueue(conn, work.job(what=what))
         await runner.wait_idle()
+        await eventually(lambda: runner.telemetry.counts["claimer.woken"] > 0, what="a claimer that has slept")
         found = await scrape(probes)
 
     labels = {"queue": "mail", "task": "shop.work"}
