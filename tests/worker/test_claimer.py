@@ -71,6 +71,7 @@ async def test_who_is_woken_claims_first_and_looks_around_when_that_brought_noth
         prefetch=lambda: 0,
         put=lambda jobs, plain: None,
         jobs=list,
+        suspects_wait=False,
     )
 
     class Link:
