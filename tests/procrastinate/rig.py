@@ -1,0 +1,69 @@
+"""An app on one of the two connectors, its workers, and what both sides of a comparison are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import procrastinate
+from procrastinate import jobs
+
+from tests.support import eventually
+
+
+class Rig:
+    """One app; `ran` is what its tasks did, in order."""
+
+    def __init__(self, app: procrastinate.App, kind: str, dsn: str) -> None:
+        self.app, self.kind, self.dsn = app, kind, dsn
+        self.manager = app.job_manager
+        self.ran: list[Any] = []
+        self._workers: list[asyncio.Task[None]] = []
+
+    @property
+    def ours(self) -> bool:
+        """Whether the tables are jobrunner's."""
+        return self.kind == "ours"
+
+    def task(self, **options: Any) -> Any:
+        """A task that notes its argument."""
+
+        @self.app.task(name=options.pop("name", "note"), **options)
+        async def note(n: Any = None) -> None:
+            self.ran.append(n)
+
+        return note
+
+    def start(self, **options: Any) -> asyncio.Task[None]:
+        """A worker in the background."""
+        worker = asyncio.create_task(self.app.run_worker_async(install_signal_handlers=False, **options))
+        self._workers.append(worker)
+        return worker
+
+    async def drain(self, **options: Any) -> None:
+        """A worker until nothing is left."""
+        async with asyncio.timeout(20):
+            await self.app.run_worker_async(wait=False, install_signal_handlers=False, **options)
+
+    async def stop(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def job(self, job_id: int) -> jobs.Job:
+        """The one job of that id."""
+        (found,) = await self.manager.list_jobs_async(id=job_id)
+        return found
+
+    async def status(self, job_id: int) -> str:
+        """In the words of procrastinate."""
+        return (await self.manager.get_job_status_async(job_id)).value
+
+    async def until(self, job_id: int, status: str) -> None:
+        """Returns once the job has that status."""
+
+        async def there() -> bool:
+            return await self.status(job_id) == status
+
+        await eventually(there, what=f"job {job_id} {status}")
