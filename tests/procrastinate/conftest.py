@@ -14,7 +14,7 @@ from pytest_postgresql.factories import postgresql_noproc
 
 from jobrunner.procrastinate import JobrunnerConnector
 from tests.conftest import _database, migrated
-from tests.procrastinate.rig import Rig
+from tests.procrastinate.rig import Rig, fresh_app
 
 
 def both_schemas(*, host: str, port: int, user: str, dbname: str, password: str | None, autocommit: bool) -> None:
@@ -55,7 +55,7 @@ def make_connector(kind: str, dsn: str) -> Callable[..., Any]:
 @pytest.fixture
 async def rig(kind: str, dsn: str, make_connector: Callable[..., Any]) -> AsyncIterator[Rig]:
     """An app that is open, and its workers, which are stopped after the test."""
-    app = procrastinate.App(connector=make_connector(min_size=1, max_size=6))
+    app = fresh_app(make_connector(min_size=1, max_size=6))
     async with app.open_async():
         made = Rig(app, kind, dsn)
         try:

@@ -6,9 +6,19 @@ import asyncio
 from typing import Any
 
 import procrastinate
-from procrastinate import jobs
+from procrastinate import builtin_tasks, jobs
 
 from tests.support import eventually
+
+
+def fresh_app(connector: Any, **options: Any) -> procrastinate.App:
+    """An app whose builtin task has its own name: each further app of a process puts another `builtin:` before it."""
+    builtin_tasks.builtin.tasks = {_BUILTIN: builtin_tasks.remove_old_jobs}
+    builtin_tasks.remove_old_jobs.name = _BUILTIN
+    return procrastinate.App(connector=connector, **options)
+
+
+_BUILTIN = "procrastinate.builtin_tasks.remove_old_jobs"
 
 
 class Rig:
@@ -36,7 +46,8 @@ class Rig:
 
     def start(self, **options: Any) -> asyncio.Task[None]:
         """A worker in the background."""
-        worker = asyncio.create_task(self.app.run_worker_async(install_signal_handlers=False, **options))
+        options = {"install_signal_handlers": False, "shutdown_graceful_timeout": 2, **options}
+        worker = asyncio.create_task(self.app.run_worker_async(**options))
         self._workers.append(worker)
         return worker
 
@@ -66,4 +77,5 @@ class Rig:
         async def there() -> bool:
             return await self.status(job_id) == status
 
-        await eventually(there, what=f"job {job_id} {status}")
+        seen: Any = there
+        await eventually(seen, what=f"job {job_id} {status}")

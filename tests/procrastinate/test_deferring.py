@@ -16,7 +16,7 @@ import pytest
 from procrastinate import exceptions
 
 from jobrunner.procrastinate import SyncJobrunnerConnector
-from tests.procrastinate.rig import Rig
+from tests.procrastinate.rig import Rig, fresh_app
 from tests.support import eventually
 
 LATER = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -174,7 +174,8 @@ async def test_jobs_of_one_lock_run_one_at_a_time_in_order(rig: Rig) -> None:
         rig.ran.append(n)
         running -= 1
 
-    await locked.batch_defer_async(*[{"n": n} for n in range(6)])
+    calls: Any = [{"n": n} for n in range(6)]
+    await locked.batch_defer_async(*calls)
     rig.start(concurrency=3, fetch_job_polling_interval=0.02)
     await eventually(lambda: len(rig.ran) == 6)
 
@@ -182,7 +183,7 @@ async def test_jobs_of_one_lock_run_one_at_a_time_in_order(rig: Rig) -> None:
 
 
 def test_a_sync_app_defers_before_it_has_a_loop(make_connector: Callable[..., Any], kind: str, dsn: str) -> None:
-    app = procrastinate.App(connector=make_connector())
+    app = fresh_app(make_connector())
 
     @app.task(name="t", queueing_lock="q")
     def t(n: int) -> None: ...
@@ -205,7 +206,7 @@ def test_a_sync_app_defers_before_it_has_a_loop(make_connector: Callable[..., An
 
 def test_a_connector_without_a_loop_is_enough_for_deferring(kind: str, dsn: str) -> None:
     made = SyncJobrunnerConnector(dsn) if kind == "ours" else procrastinate.SyncPsycopgConnector(conninfo=dsn)
-    app = procrastinate.App(connector=made)
+    app = fresh_app(made)
 
     @app.task(name="t")
     def t() -> None: ...
@@ -225,7 +226,7 @@ async def test_arguments_are_encoded_and_decoded_by_the_apps_own_functions(
         json_dumps=lambda value: json.dumps(value, default=lambda d: {"decimal": str(d)}),
         json_loads=lambda text: json.loads(text, object_hook=lambda d: Decimal(d["decimal"]) if "decimal" in d else d),
     )
-    rig = Rig(procrastinate.App(connector=made), kind, dsn)
+    rig = Rig(fresh_app(made), kind, dsn)
     note = rig.task()
     async with rig.app.open_async():
         await note.defer_async(n=Decimal("1.10"))
@@ -235,7 +236,7 @@ async def test_arguments_are_encoded_and_decoded_by_the_apps_own_functions(
 
 
 async def test_an_app_that_is_not_open_says_so(make_connector: Callable[..., Any]) -> None:
-    app = procrastinate.App(connector=make_connector())
+    app = fresh_app(make_connector())
 
     with pytest.raises(exceptions.AppNotOpen):
         await app.configure_task("t").defer_async()
@@ -243,7 +244,7 @@ async def test_an_app_that_is_not_open_says_so(make_connector: Callable[..., Any
 
 async def test_the_users_pool_is_used_and_left_open(make_connector: Callable[..., Any], kind: str, dsn: str) -> None:
     async with psycopg_pool.AsyncConnectionPool(dsn, open=False, min_size=1, max_size=4) as pool:
-        rig = Rig(procrastinate.App(connector=make_connector()), kind, dsn)
+        rig = Rig(fresh_app(make_connector()), kind, dsn)
         note = rig.task()
         async with rig.app.open_async(pool):
             await note.configure(lock="l").batch_defer_async({"n": 1}, {"n": 2})
