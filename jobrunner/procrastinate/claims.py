@@ -65,11 +65,15 @@ class Claims:
         return here if here is not None and here.job_id == job_id else self._held.get(job_id)
 
     def ended(self, claim: Claim) -> None:
-        """It is settled, or another has it."""
-        if self._held.get(claim.job_id) is claim:
-            del self._held[claim.job_id]
+        """It is settled."""
+        self.lost(claim)
         if _current.get() is claim:
             _current.set(None)
+
+    def lost(self, claim: Claim) -> None:
+        """Another has the job; the task that ran it keeps the claim, so that it never speaks for that other one."""
+        if self._held.get(claim.job_id) is claim:
+            del self._held[claim.job_id]
 
     def of_runner(self, runner: int) -> list[Claim]:
         """What *runner* holds."""

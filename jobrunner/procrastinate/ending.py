@@ -71,10 +71,11 @@ def cancel_job(*, job_id: int, abort: bool, delete_job: bool) -> Talk:
 def _settled(claims: Claims, job_id: int, claim: Claim | None, verdict: str, problem: str) -> list[dict[str, object]]:
     if verdict == "busy":
         raise ConnectorException(f"job {job_id} is held by another session; look for an open transaction")
-    if claim is not None:
-        claims.ended(claim)
     if verdict == "settled":
+        if claim is not None:
+            claims.ended(claim)
         return []
     if claim is None:
         raise ConnectorException(f"job {job_id} {problem}")
+    claims.lost(claim)
     raise ConnectorException(str(StaleLease(job_id, claim.attempt)))

@@ -53,7 +53,7 @@ class Workers:
         """Whatever it still held goes back at once."""
         runner = self._of(worker_id)
         for claim in self._claims.of_runner(runner.runner):
-            self._claims.ended(claim)
+            self._claims.lost(claim)
         self._runners.pop(worker_id, None)
         yield Say(_STOP, {"runner": runner.runner})
         return []
