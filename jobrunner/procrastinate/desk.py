@@ -14,7 +14,7 @@ from jobrunner.procrastinate.claims import Claims
 from jobrunner.procrastinate.talks import Talk
 from jobrunner.procrastinate.workers import Workers
 
-SUPPORTED = "3.5 to 3.10"
+SUPPORTED = "3.5.1 to 3.10"
 """The releases whose queries are known here; pyproject.toml has the same range, and the tests run both ends."""
 
 APPLY_SCHEMA = "apply_schema"

@@ -24,6 +24,7 @@ from jobrunner.version import VERSION
 _TTL = 30.0
 _NET = 1.0  # seconds between two looks from the very beginning
 _MANY_CLASSES = 1000
+_RENEW = 20.0  # seconds before its end that a flag is set again
 
 
 class WorkerRunner:
@@ -39,6 +40,8 @@ class WorkerRunner:
         self.housekeeping = Housekeeping(self.interval, self.ttl)
         self._next_net = 0.0
         self._turn = 0
+        self._tired = False
+        self._asleep_until = 0.0
 
     @property
     def tasks(self) -> list[str] | None:
@@ -102,7 +105,7 @@ class WorkerRunner:
             "priorities": [priority for _, priority in order],
             "floors": [self.floors.ready[found] for found in order],
             "any": queues is None,
-            "asleep": ASLEEP,
+            "asleep": ASLEEP if self._tired and now > self._asleep_until - _RENEW else None,
             "arrived_floor": self.floors.arrived,
             "due_floor": self.floors.due,
             "base": self._horizon.passed.base,
@@ -128,9 +131,18 @@ class WorkerRunner:
         if lower is not None:
             self.floors.lower(lower)
         if row["id"] is not None:
+            self._tired, self._asleep_until = False, 0.0
             self.sleeper.found()
             return False
         more = bool(found) or row["promoted"] > 0 or row["seated"] > 0 or row["seen"] == -1 or lower is not None
-        if not more:
+        if more:
+            return True
+        if params["asleep"] is not None:
+            self._asleep_until = time.monotonic() + ASLEEP.total_seconds()
+        if self._tired:
             self.sleeper.empty(snapshot.xmin, row["drawn"])
-        return more
+            return False
+        self._tired = (
+            True  # again, and this time ask to be woken: while there is work, sixteen flags a fetch would be dear
+        )
+        return True
