@@ -91,7 +91,7 @@ class JobrunnerConnector(PsycopgConnector):
         ears = WorkerEars(on_notification, channels, self._desk.workers.sleepers, self._look)
         self._ears.add(ears)
         try:
-            await ears.run(config.listen_dsn(self._dsn()))
+            await ears.run(self._dsn())
         finally:
             self._ears.discard(ears)
 

@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from procrastinate.connector import Notify
 
+from jobrunner import config
 from jobrunner.telemetry import Telemetry
 from jobrunner.worker.ears import Ears
 
@@ -91,7 +92,7 @@ class WorkerEars:
     async def run(self, dsn: str) -> None:
         """Until cancelled. A lost connection comes back; meanwhile the worker polls."""
         async with asyncio.TaskGroup() as both:
-            both.create_task(Ears(dsn, self._heard, Telemetry()).run())
+            both.create_task(Ears(dsn, self._heard, Telemetry(), around=config.listen_dsn()).run())
             both.create_task(self._nudge())
 
     def _heard(self, payload: str) -> None:

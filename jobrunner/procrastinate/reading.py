@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from jobrunner.procrastinate.talks import Say, Talk, ask
@@ -9,13 +10,10 @@ from jobrunner.store.queries import query
 
 _STATUS = query("procrastinate_status")
 _JOBS = query("procrastinate_jobs")
-_QUEUES = query("procrastinate_queues")
-_TASKS = query("procrastinate_tasks")
-_LOCKS = query("procrastinate_locks")
+_STATS = query("procrastinate_stats")
 _COUNTS = query("procrastinate_counts")
 _TO_ABORT = query("procrastinate_to_abort")
-_STALLED_BY_START = query("procrastinate_stalled_by_start")
-_STALLED_BY_BEAT = query("procrastinate_stalled_by_beat")
+_STALLED = query("procrastinate_stalled")
 _DELETE_OLD = query("procrastinate_delete_old")
 _CHECK = query("procrastinate_check")
 
@@ -32,17 +30,17 @@ def list_jobs(*, queue_name: str | None, task_name: str | None, **others: Any) -
 
 def list_queues(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_QUEUES, queue=queue_name, task=task_name, **others)
+    return ask(_STATS, by="queue", queue=queue_name, task=task_name, **others)
 
 
 def list_tasks(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_TASKS, queue=queue_name, task=task_name, **others)
+    return ask(_STATS, by="task", queue=queue_name, task=task_name, **others)
 
 
 def list_locks(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_LOCKS, queue=queue_name, task=task_name, **others)
+    return ask(_STATS, by="lock", queue=queue_name, task=task_name, **others)
 
 
 def count_jobs_status() -> Talk:
@@ -57,14 +55,14 @@ def list_jobs_to_abort(*, queue_name: str | None) -> Talk:
 
 def select_stalled_jobs_by_started(*, nb_seconds: float, queue: str | None, task_name: str | None) -> Talk:
     """Jobs that have been running for so long."""
-    return ask(_STALLED_BY_START, seconds=nb_seconds, queue=queue, task=task_name)
+    return ask(_STALLED, running=timedelta(seconds=nb_seconds), silent=None, queue=queue, task=task_name)
 
 
 def select_stalled_jobs_by_heartbeat(
     *, seconds_since_heartbeat: float, queue: str | None, task_name: str | None
 ) -> Talk:
     """Jobs whose worker is gone or silent; normally none, because every runner gives such jobs back."""
-    return ask(_STALLED_BY_BEAT, seconds=seconds_since_heartbeat, queue=queue, task=task_name)
+    return ask(_STALLED, running=None, silent=timedelta(seconds=seconds_since_heartbeat), queue=queue, task=task_name)
 
 
 def delete_old_jobs(*, nb_hours: float, queue: str | None, statuses: list[str]) -> Talk:

@@ -2,8 +2,6 @@
 create or replace function jobrunner.procrastinate_forget_v1(_ids bigint[])
 returns integer
 language plpgsql
-security definer
-set search_path = pg_catalog, jobrunner, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$

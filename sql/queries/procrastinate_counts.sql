@@ -1,4 +1,3 @@
 -- How many jobs of each status there are, live and kept.
-select count(*) as count, v.status
-from jobrunner.v_procrastinate_job v
-group by v.status
+select c.jobs as count, c.status
+from jobrunner.procrastinate_counts_v1(null) c

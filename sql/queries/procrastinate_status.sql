@@ -1,4 +1,3 @@
 -- The status of one job, in the words of procrastinate.
-select v.status
-from jobrunner.v_procrastinate_job v
-where v.id = %(id)s
+select j.status
+from jobrunner.procrastinate_jobs_v1(%(id)s) j
