@@ -14,6 +14,7 @@ from procrastinate import exceptions, jobs, sql
 from procrastinate.testing import InMemoryConnector
 
 from jobrunner.procrastinate import JobrunnerConnector
+from tests.conftest import Login
 from tests.procrastinate.rig import Rig, fresh_app
 from tests.support import eventually
 
@@ -349,6 +350,34 @@ async def test_a_connection_in_repeatable_read_may_defer(rig: Rig) -> None:
     await rig.drain()
 
     assert rig.ran == [1]
+
+
+async def test_a_runners_rights_are_enough_and_deferring_needs_less(dsn: str, login: Login) -> None:
+    rig = Rig(fresh_app(JobrunnerConnector(login("runner"))), "ours", dsn)
+    note = rig.task()
+    async with rig.app.open_async():
+        first = await note.configure(lock="l", queueing_lock="q").defer_async(n=1)
+        tick = note.configure(task_kwargs={"timestamp": 1}, schedule_in={"hours": 1}, queue="other").job
+        await rig.manager.defer_periodic_job(tick, "p", 1)
+        cancelled = await note.defer_async()
+        await rig.manager.cancel_job_by_id_async(cancelled, delete_job=True)
+        await rig.drain(queues=["default"])
+        await rig.manager.get_stalled_jobs()
+        await rig.manager.list_jobs_to_abort_async()
+        await rig.manager.prune_stalled_workers(30)
+        worker = await rig.manager.register_worker()
+        await rig.manager.update_heartbeat(worker)
+        assert await rig.manager.fetch_job(queues=["none"], worker_id=worker) is None
+        assert await rig.app.check_connection_async()
+        assert [job.status for job in await rig.manager.list_jobs_async(id=first)] == ["succeeded"]
+        assert [queue["succeeded"] for queue in await rig.manager.list_queues_async()] == [1, 0]
+        await rig.manager.delete_old_jobs(nb_hours=0)
+
+    web = fresh_app(JobrunnerConnector(login("enqueue")))
+    async with web.open_async():
+        job_id = await web.configure_task("note").defer_async()
+        with pytest.raises(exceptions.ConnectorException, match="permission denied"):
+            await web.job_manager.cancel_job_by_id_async(job_id)
 
 
 async def test_a_thousand_old_jobs_and_one_go_in_two_steps(rig: Rig) -> None:
