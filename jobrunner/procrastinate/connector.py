@@ -36,7 +36,7 @@ class JobrunnerConnector(PsycopgConnector):
         self._options = _pool_options(conninfo, options)
         super().__init__(**self._options)
         self._ears: set[WorkerEars] = set()
-        self._desk = Desk(self._json_dumps, self._stir)
+        self._desk = Desk(self._json_dumps, self._stir, lambda: any(ears.listening for ears in self._ears))
         note_errors()
 
     def _stir(self) -> None:
@@ -126,7 +126,7 @@ class SyncJobrunnerConnector(SyncPsycopgConnector):
     def __init__(self, conninfo: str | None = None, **options: Any) -> None:
         self._options = _pool_options(conninfo, options)
         super().__init__(**self._options)
-        self._desk = Desk(self._json_dumps, lambda: None)
+        self._desk = Desk(self._json_dumps, lambda: None, lambda: False)
 
     def execute_query(self, query: LiteralString, **arguments: Any) -> None:
         """A named query whose rows nobody wants; also procrastinate's schema, which is ours here."""

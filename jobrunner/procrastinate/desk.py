@@ -30,9 +30,11 @@ NAMES: dict[str, str] = {
 class Desk:
     """Which talk answers which query: what the sync and the async connector have in common."""
 
-    def __init__(self, dumps: Callable[..., Any] | None, stir: Callable[[], None]) -> None:
+    def __init__(
+        self, dumps: Callable[..., Any] | None, stir: Callable[[], None], listening: Callable[[], bool]
+    ) -> None:
         self.claims = Claims()
-        self.workers = Workers(self.claims, stir)
+        self.workers = Workers(self.claims, stir, listening)
         self._talks: dict[str, Callable[..., Talk]] = {
             "defer_jobs": functools.partial(deferring.defer_jobs, dumps),
             "defer_periodic_job": functools.partial(deferring.defer_periodic_job, dumps),

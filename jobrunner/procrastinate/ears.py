@@ -84,6 +84,12 @@ class WorkerEars:
         self._stirred = asyncio.Event()
         self._aborts: list[int] = []
         self._to_sweep = False
+        self._ears: Ears | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether notifications arrive."""
+        return self._ears is not None and self._ears.listening
 
     def stir(self) -> None:
         """Somebody must look (again)."""
@@ -91,8 +97,9 @@ class WorkerEars:
 
     async def run(self, dsn: str) -> None:
         """Until cancelled. A lost connection comes back; meanwhile the worker polls."""
+        self._ears = Ears(dsn, self._heard, Telemetry(), around=config.listen_dsn())
         async with asyncio.TaskGroup() as both:
-            both.create_task(Ears(dsn, self._heard, Telemetry(), around=config.listen_dsn()).run())
+            both.create_task(self._ears.run())
             both.create_task(self._nudge())
 
     def _heard(self, payload: str) -> None:

@@ -38,6 +38,8 @@ class WorkerRunner:
         self.interval = float(getattr(worker, "update_heartbeat_interval", 10.0))
         self.ttl = max(_TTL, 3 * self.interval)
         self.housekeeping = Housekeeping(self.interval, self.ttl)
+        self.crowded: set[str] = set()
+        """Queues whose fetches took long since the last heartbeat."""
         self._next_net = 0.0
         self._turn = 0
         self._tired = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable
 
 import psycopg
@@ -16,6 +17,7 @@ from procrastinate.worker import Worker
 from jobrunner.policy.sqlstate import LOST_RUNNER
 from jobrunner.procrastinate.claims import Claims, forget
 from jobrunner.procrastinate.ears import Sleeper
+from jobrunner.procrastinate.housekeeping import unpark
 from jobrunner.procrastinate.runner import WorkerRunner
 from jobrunner.procrastinate.talks import Row, Say, Talk
 from jobrunner.store.queries import query
@@ -27,6 +29,7 @@ _BEAT = query("beat")
 _ADOPT = query("adopt")
 _STOP = query("stop")
 
+_CROWDED = 0.1  # seconds of a fetch that say: it walked over jobs that nobody here can run
 _SEATING = 0.002  # seconds to wait for another session that gives arrivals their places
 _PATIENCE = 500  # such waits in one fetch
 
@@ -34,8 +37,8 @@ _PATIENCE = 500  # such waits in one fetch
 class Workers:
     """All the workers of one connector, by the id that procrastinate knows them by."""
 
-    def __init__(self, claims: Claims, stir: Callable[[], None]) -> None:
-        self._claims, self._stir = claims, stir
+    def __init__(self, claims: Claims, stir: Callable[[], None], listening: Callable[[], bool]) -> None:
+        self._claims, self._stir, self._listening = claims, stir, listening
         self._runners: dict[int, WorkerRunner] = {}
 
     def sleepers(self) -> Iterable[Sleeper]:
@@ -47,6 +50,7 @@ class Workers:
         runner = WorkerRunner(secrets.randbits(62), _worker_above(), self._stir)
         yield Say(_REGISTER, runner.registration())
         self._runners[runner.runner] = runner
+        yield from unpark(runner.tasks)
         return [{"worker_id": runner.runner}]
 
     def unregister_worker(self, *, worker_id: int) -> Talk:
@@ -68,6 +72,7 @@ class Workers:
             if tasks is None:
                 tasks = (yield Say(_READY_TASKS, {}))[0]["tasks"]
             params = runner.look(some, tasks)
+            began = time.monotonic()
             try:
                 (row,) = yield Say(_FETCH, params)
             except psycopg.Error as error:
@@ -76,6 +81,8 @@ class Workers:
                 yield from self._renew(runner)
                 continue
             more = runner.saw(params, row)
+            if time.monotonic() - began > _CROWDED:
+                runner.crowded.update(params["queues"])
             if row["id"] is not None:
                 self._claims.took(row, runner.runner)
                 return [_job(row, worker_id)]
@@ -89,10 +96,11 @@ class Workers:
         """One beat; a worker that was declared lost goes on under a new id."""
         runner = self._of(worker_id)
         busy = len(self._claims.of_runner(runner.runner))
-        (row,) = yield Say(_BEAT, {"runner": runner.runner, "busy": busy, "listening": True})
+        (row,) = yield Say(_BEAT, {"runner": runner.runner, "busy": busy, "listening": self._listening()})
         if not row["alive"] and worker_id in self._runners:
             yield from self._renew(runner)
-        return (yield from runner.housekeeping.round(runner.tasks))
+        crowded, runner.crowded = runner.crowded, set()
+        return (yield from runner.housekeeping.round(runner.tasks, sorted(crowded)))
 
     def _renew(self, runner: WorkerRunner) -> Talk:
         """Go on under a new id, with what is still in hand, fenced by the old one."""

@@ -18,6 +18,8 @@ from tests.conftest import Login
 from tests.procrastinate.rig import Rig, fresh_app
 from tests.support import eventually
 
+pytestmark = pytest.mark.pg16
+
 
 @pytest.fixture
 def kind() -> str:
@@ -136,6 +138,39 @@ async def test_workers_rescue_each_other_with_their_heartbeats(rig: Rig) -> None
     await rig.manager.update_heartbeat(other)
 
     assert list(await rig.manager.list_jobs_async(status="doing")) == []
+
+
+PARK = "insert into jobrunner.jobs (task, args, state, blocked_on) values ('note', %s, 'blocked', 'task')"
+
+
+async def test_a_worker_makes_the_rounds_of_a_runner(rig: Rig) -> None:
+    """What others have left: a job that ended in place and holds its lock, parked jobs, an event in the outbox."""
+    note = rig.task()
+    held, _ = await note.configure(lock="l").batch_defer_async({"n": "ended"}, {"n": "behind"})
+    other = await rig.manager.register_worker()
+    await rig.manager.fetch_job(queues=None, worker_id=other)
+    ended = "update jobrunner.jobs set state = 'succeeded', runner_id = null, finished_at = now() where id = %s"
+    rows(rig, ended, held)
+    rows(rig, PARK, '{"n": "parked before"}')
+    rows(rig, "select jobrunner.publish_system('job.dead', '{}', 'job:1')")
+
+    rig.start(update_heartbeat_interval=0.02, fetch_job_polling_interval=0.02)
+    await eventually(lambda: len(rig.ran) == 2)
+    rows(rig, PARK, '{"n": "parked after"}')
+
+    await eventually(lambda: len(rig.ran) == 3)
+    assert sorted(rig.ran) == ["behind", "parked after", "parked before"]
+    await eventually(lambda: rows(rig, "select 1 from jobrunner.outbox") == [])
+    assert rows(rig, "select listening from jobrunner.runners where id <> %s", other) == [(True,)]
+
+
+async def test_rounds_that_fail_leave_the_heartbeat_alone(rig: Rig) -> None:
+    worker = await rig.manager.register_worker()
+    rows(rig, "drop function jobrunner.sweep_v1")
+
+    await rig.manager.update_heartbeat(worker)
+
+    assert rows(rig, "select 1 from jobrunner.runners where beat_at > started_at") == [(1,)]
 
 
 async def _idle(rig: Rig) -> None:
