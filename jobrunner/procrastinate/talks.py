@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, LiteralString, NamedTuple, TypeAlias
 
-from psycopg import errors
+import psycopg
 
 Row: TypeAlias = dict[str, Any]
 Dumps: TypeAlias = Callable[[Any], str | bytes]
@@ -34,14 +34,16 @@ def ask(statement: LiteralString, **params: Any) -> Talk:
 
 
 def patiently(statement: LiteralString, **params: Any) -> Talk:
-    """One statement whose row has a verdict, again while someone holds the row that it needs: about 8 s."""
+    """One statement whose row has a verdict, again while someone holds the row that it needs, or the answer was lost: about 8 s."""
     gap = _GAP
     for left in reversed(range(_TRIES)):
         try:
             rows = yield Say(statement, params)
             if rows[0]["verdict"] != "busy" or not left:
                 return rows
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
+        except (
+            psycopg.OperationalError
+        ):  # a lock, a deadlock, a connection that broke: its verdict tells what it had done
             if not left:
                 raise
         yield gap

@@ -232,6 +232,45 @@ async def test_a_commit_that_comes_after_the_worker_fell_asleep_wakes_it(rig: Ri
         await eventually(lambda: rig.ran == [1], deadline=5)
 
 
+@pytest.mark.parametrize("lock", [None, "l"])
+async def test_an_end_waits_for_who_holds_the_row(rig: Rig, lock: str | None) -> None:
+    first, second = await rig.task(lock=lock).batch_defer_async({"n": 1}, {"n": 2})
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    with psycopg.connect(rig.dsn) as someone:
+        held = "select 1 from jobrunner.jobs where id = any (%s) for update"
+        someone.execute(held, [[first] if lock is None else [second]])  # of a lock the next in line must be free, too
+        ending = asyncio.create_task(rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False))
+        tried = (
+            "select 1 from pg_stat_activity where query like '%%procrastinate_finish_v1%%' and pid <> pg_backend_pid()"
+        )
+        await eventually(lambda: rows(rig, tried))
+        assert await rig.status(first) == "doing"
+        someone.rollback()
+    await ending
+
+    assert await rig.status(first) == "succeeded"
+
+
+async def test_an_end_whose_answer_was_lost_is_sent_again(rig: Rig) -> None:
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    rows(
+        rig,
+        """create function die() returns trigger language plpgsql as
+           'begin perform pg_terminate_backend(pg_backend_pid()) where nextval(''public.deaths'') = 1; return old; end';
+           create sequence deaths;
+           create trigger die before delete on jobrunner.jobs for each row execute function die()""",
+    )
+
+    await rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False)
+
+    assert await rig.status(job_id) == "succeeded"
+
+
 async def test_a_failed_job_is_a_dead_letter_with_its_error(rig: Rig) -> None:
     @rig.app.task(name="bad")
     async def bad() -> None:
