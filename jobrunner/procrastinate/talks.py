@@ -41,9 +41,7 @@ def patiently(statement: LiteralString, **params: Any) -> Talk:
             rows = yield Say(statement, params)
             if rows[0]["verdict"] != "busy" or not left:
                 return rows
-        except (
-            psycopg.OperationalError
-        ):  # a lock, a deadlock, a connection that broke: its verdict tells what it had done
+        except psycopg.OperationalError:  # a lock, a deadlock, a lost connection: the verdict knows what it had done
             if not left:
                 raise
         yield gap
