@@ -9,7 +9,7 @@ from typing import Any
 from procrastinate.types import JobToDefer
 
 from jobrunner.policy.models import MAX_ATTEMPTS, check_integer
-from jobrunner.procrastinate.claims import current
+from jobrunner.procrastinate.causes import current
 from jobrunner.procrastinate.talks import Dumps, Talk, ask
 from jobrunner.store.queries import query
 
