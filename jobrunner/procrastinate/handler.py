@@ -8,39 +8,18 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-import procrastinate
 from procrastinate.job_context import AbortReason, JobContext
 from procrastinate.tasks import Task
-from procrastinate.worker import Worker
 
 from jobrunner.errors import InvalidArguments
 from jobrunner.policy.models import Claimed, Job, Json
 from jobrunner.policy.outcomes import CancelRequested, Outcome
+from jobrunner.procrastinate.crew import Crew
 from jobrunner.procrastinate.strategy import Strategy, job_of
 from jobrunner.worker.context import Context
-
-
-@dataclass(slots=True)
-class Crew:
-    """What the handlers of one app have in common while a runner is there."""
-
-    app: procrastinate.App
-    """Theirs."""
-    loads: Callable[[str], Any]
-    """Reads arguments: the app's own decoder of JSON, or Python's."""
-    worker: Worker | None = None
-    """What a middleware is given: the runner in the form of a worker."""
-    threads: Executor | None = None
-    """Where sync tasks run."""
-    additional_context: dict[str, Any] = field(default_factory=dict)
-    """From the worker_defaults of the app, as the next two."""
-    task_middleware: Sequence[Callable[..., Any]] = ()
-    worker_middleware: Sequence[Callable[..., Any]] = ()
 
 
 class Handler:

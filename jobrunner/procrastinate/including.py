@@ -34,7 +34,7 @@ def include(registry: Registry, blueprint: object, namespace: str | None) -> pro
         ) from error
     if not blueprint.tasks:
         raise ConfigError("include", "the blueprint has no tasks: import the modules that declare them before")
-    guest = Guest(app, blueprint.tasks, blueprint.periodic_registry)
+    guest = Guest(app, blueprint)
     for handler in guest.handlers:
         registry._add(handler)
     registry.guests.append(guest)

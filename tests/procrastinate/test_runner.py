@@ -1,0 +1,87 @@
+"""What the front end promises of a worker, again with jobrunner's own runner in its place: these are the same tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from jobrunner.worker.app import App
+from jobrunner.worker.runner import Runner
+from tests.procrastinate import test_ending, test_ours, test_working
+from tests.procrastinate.rig import Rig, fresh_app
+from tests.support import eventually
+
+for each in (
+    test_ending.test_a_decision_moves_the_job,
+    test_ending.test_a_failing_task_is_tried_again_as_often_as_it_says,
+    test_ending.test_a_strategy_says_how_long_to_wait,
+    test_ending.test_a_sync_task_asks_whether_to_stop,
+    test_ending.test_an_async_task_is_cancelled_by_an_abort,
+    test_ending.test_the_builtin_task_removes_old_jobs,
+    test_ours.test_a_task_that_the_app_does_not_know_waits,
+    test_ours.test_jobs_of_other_apps_in_the_same_queue_are_left_alone,
+    test_ours.test_what_a_handler_defers_is_caused_by_its_job,
+    test_working.test_a_job_reaches_an_idle_worker_without_polling,
+    test_working.test_a_job_sees_itself,
+    test_working.test_a_periodic_task_is_deferred_once_a_tick,
+    test_working.test_a_worker_finishes_what_it_runs_before_it_stops,
+    test_working.test_a_worker_runs_as_many_at_a_time_as_it_may,
+    test_working.test_a_worker_takes_its_queues_only,
+    test_working.test_blueprints_have_namespaces,
+    test_working.test_middleware_wraps_tasks_and_jobs,
+    test_working.test_sync_tasks_run_and_defer_from_their_threads,
+):
+    globals()[each.__name__] = each
+
+
+class RunnerRig(Rig):
+    """Its worker is a Runner. What a worker is told by an option, a runner reads from the app's worker_defaults."""
+
+    def _runner(self, options: dict[str, Any]) -> Runner:
+        app = App("mine")
+        self.app.worker_defaults = {**self.app.worker_defaults, **options}  # type: ignore[typeddict-item]
+        app.include(self.app)
+        grace = options.get("shutdown_graceful_timeout", 2)
+        return Runner(app, self.dsn, queues=options.get("queues"), slots=options.get("concurrency", 1), grace=grace)
+
+    def start(self, **options: Any) -> asyncio.Task[None]:
+        """A runner in the background."""
+        runner = self._runner(options)
+
+        async def until_cancelled() -> None:
+            async with runner:
+                await asyncio.Event().wait()
+
+        worker = asyncio.create_task(until_cancelled())
+        self._workers.append(worker)
+        return worker
+
+    async def drain(self, **options: Any) -> None:
+        """A runner until nothing is left for it."""
+        async with self._runner(options) as runner:
+            if (queues := options.get("queues")) is None:
+                await runner.wait_idle(20)
+                return
+            with psycopg.connect(self.dsn, autocommit=True) as conn:
+                left = "select 1 from jobrunner.jobs where queue = any (%s) and state <> 'dead'"
+                await eventually(lambda: conn.execute(left, [queues]).fetchone() is None)
+
+
+@pytest.fixture
+def kind() -> str:
+    return "ours"
+
+
+@pytest.fixture
+async def rig(kind: str, dsn: str, make_connector: Callable[..., Any]) -> AsyncIterator[Rig]:
+    app = fresh_app(make_connector(min_size=1, max_size=6))
+    async with app.open_async():
+        made = RunnerRig(app, kind, dsn)
+        try:
+            yield made
+        finally:
+            await made.stop()
