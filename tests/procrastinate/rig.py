@@ -6,8 +6,11 @@ import asyncio
 from typing import Any
 
 import procrastinate
+import psycopg
 from procrastinate import builtin_tasks, jobs
 
+from jobrunner.worker.app import App
+from jobrunner.worker.runner import Runner
 from tests.support import eventually
 
 
@@ -79,3 +82,36 @@ class Rig:
 
         seen: Any = there
         await eventually(seen, what=f"job {job_id} {status}")
+
+
+class RunnerRig(Rig):
+    """Its worker is a Runner. What a worker is told by an option, a runner reads from the app's worker_defaults."""
+
+    def _runner(self, options: dict[str, Any]) -> Runner:
+        app = App("mine")
+        self.app.worker_defaults = {**self.app.worker_defaults, **options}  # type: ignore[typeddict-item]
+        app.include(self.app)
+        grace = options.get("shutdown_graceful_timeout", 2)
+        return Runner(app, self.dsn, queues=options.get("queues"), slots=options.get("concurrency", 1), grace=grace)
+
+    def start(self, **options: Any) -> asyncio.Task[None]:
+        """A runner in the background."""
+        runner = self._runner(options)
+
+        async def until_cancelled() -> None:
+            async with runner:
+                await asyncio.Event().wait()
+
+        worker = asyncio.create_task(until_cancelled())
+        self._workers.append(worker)
+        return worker
+
+    async def drain(self, **options: Any) -> None:
+        """A runner until nothing is left for it."""
+        async with self._runner(options) as runner:
+            if (queues := options.get("queues")) is None:
+                await runner.wait_idle(20)
+                return
+            with psycopg.connect(self.dsn, autocommit=True) as conn:
+                left = "select 1 from jobrunner.jobs where queue = any (%s) and state <> 'dead'"
+                await eventually(lambda: conn.execute(left, [queues]).fetchone() is None)

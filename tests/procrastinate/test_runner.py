@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import psycopg
 import pytest
 
-from jobrunner.worker.app import App
-from jobrunner.worker.runner import Runner
 from tests.procrastinate import test_ending, test_ours, test_working
-from tests.procrastinate.rig import Rig, fresh_app
-from tests.support import eventually
+from tests.procrastinate.rig import Rig, RunnerRig, fresh_app
 
 for each in (
     test_ending.test_a_decision_moves_the_job,
@@ -36,39 +31,6 @@ for each in (
     test_working.test_sync_tasks_run_and_defer_from_their_threads,
 ):
     globals()[each.__name__] = each
-
-
-class RunnerRig(Rig):
-    """Its worker is a Runner. What a worker is told by an option, a runner reads from the app's worker_defaults."""
-
-    def _runner(self, options: dict[str, Any]) -> Runner:
-        app = App("mine")
-        self.app.worker_defaults = {**self.app.worker_defaults, **options}  # type: ignore[typeddict-item]
-        app.include(self.app)
-        grace = options.get("shutdown_graceful_timeout", 2)
-        return Runner(app, self.dsn, queues=options.get("queues"), slots=options.get("concurrency", 1), grace=grace)
-
-    def start(self, **options: Any) -> asyncio.Task[None]:
-        """A runner in the background."""
-        runner = self._runner(options)
-
-        async def until_cancelled() -> None:
-            async with runner:
-                await asyncio.Event().wait()
-
-        worker = asyncio.create_task(until_cancelled())
-        self._workers.append(worker)
-        return worker
-
-    async def drain(self, **options: Any) -> None:
-        """A runner until nothing is left for it."""
-        async with self._runner(options) as runner:
-            if (queues := options.get("queues")) is None:
-                await runner.wait_idle(20)
-                return
-            with psycopg.connect(self.dsn, autocommit=True) as conn:
-                left = "select 1 from jobrunner.jobs where queue = any (%s) and state <> 'dead'"
-                await eventually(lambda: conn.execute(left, [queues]).fetchone() is None)
 
 
 @pytest.fixture
