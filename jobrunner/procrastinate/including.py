@@ -27,13 +27,11 @@ def include(registry: Registry, blueprint: object, namespace: str | None) -> pro
     try:
         app = _app_of(registry, blueprint, namespace)
     except exceptions.TaskAlreadyRegistered as error:
-        raise ConfigError("include", f"{error}: give the blueprint another namespace=") from None
+        raise ConfigError("include", f"finds a name that is taken, give the blueprint a namespace=: {error}") from None
     except ImportError as error:
-        raise ConfigError(
-            "include", f"the import_paths of the procrastinate app cannot be imported: {error}"
-        ) from error
+        raise ConfigError("include", f"cannot import what the app has in its import_paths: {error}") from error
     if not blueprint.tasks:
-        raise ConfigError("include", "the blueprint has no tasks: import the modules that declare them before")
+        raise ConfigError("include", "finds no tasks in the blueprint: import the modules that declare them before")
     guest = Guest(app, blueprint)
     for handler in guest.handlers:
         registry._add(handler)

@@ -87,7 +87,8 @@ class Rig:
 class RunnerRig(Rig):
     """Its worker is a Runner. What a worker is told by an option, a runner reads from the app's worker_defaults."""
 
-    def _runner(self, options: dict[str, Any]) -> Runner:
+    def runner(self, **options: Any) -> Runner:
+        """One that is not started."""
         app = App("mine")
         self.app.worker_defaults = {**self.app.worker_defaults, **options}  # type: ignore[typeddict-item]
         app.include(self.app)
@@ -96,7 +97,7 @@ class RunnerRig(Rig):
 
     def start(self, **options: Any) -> asyncio.Task[None]:
         """A runner in the background."""
-        runner = self._runner(options)
+        runner = self.runner(**options)
 
         async def until_cancelled() -> None:
             async with runner:
@@ -108,7 +109,7 @@ class RunnerRig(Rig):
 
     async def drain(self, **options: Any) -> None:
         """A runner until nothing is left for it."""
-        async with self._runner(options) as runner:
+        async with self.runner(**options) as runner:
             if (queues := options.get("queues")) is None:
                 await runner.wait_idle(20)
                 return
