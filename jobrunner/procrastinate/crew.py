@@ -3,6 +3,7 @@ sync tasks have threads, its middlewares a worker."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -78,11 +79,11 @@ class _Foreman(Worker):
     def __init__(self, host: Host, app: procrastinate.App, options: dict[str, Any]) -> None:
         super().__init__(app, **options)
         self.worker_id = host.runner_id
-        self._end = host.end
+        self._host, self._host_loop = host, asyncio.get_running_loop()
 
     def stop(self) -> None:
-        """Stop the runner gracefully."""
-        self._end()
+        """Stop the runner gracefully; from any thread."""
+        self._host_loop.call_soon_threadsafe(self._host.end, "a middleware")
 
 
 class _Connector(JobrunnerConnector):

@@ -29,6 +29,7 @@ class Handler:
     timeout: timedelta | None = None
     on_lease_uncertain: Literal["cancel", "continue"] = "cancel"
     slots: int | None = None
+    executor: Literal["default", "process"] = "default"
     is_async = True
     """Of sync tasks too: they run in threads of their own, so that an abort can wait for them as procrastinate's worker does."""
 
