@@ -16,6 +16,8 @@
 `decide` draws the arrows that leave running, except rescue. Attempts, failures and crashes are counted apart:
 `attempt` is the fence and grows with each claim; only `failures` meets `max_attempts`, and only what is a failure here
 spends it; `crashes` counts runners that were lost under it (rescue) and processes of its own that died of it (here).
+
+(long because: every end of a run is decided on this page)
 """
 
 from __future__ import annotations
