@@ -22,7 +22,7 @@ begin
         select p.oid::regprocedure as function, g.role
         from (
             values
-                ('jobrunner_enqueue', 'enqueue enqueue_many publish publish_many'),
+                ('jobrunner_enqueue', 'enqueue enqueue_many publish publish_many procrastinate_defer_v1'),
                 -- A runner's life, claims and settlements; a handler's transaction.
                 ('jobrunner_runner', 'schema_version register_v1 register_v2 beat_v1 adopt_v1 stop_v1 crashed_v1'),
                 ('jobrunner_runner', 'tick_v1 claim_v1 finish_v1 settle_v1 verdict_v1 depart_v1 undeparted_v1 sweep_v1 is_busy_v1'),
@@ -34,6 +34,10 @@ begin
                 ('jobrunner_runner', 'load_deliveries_v1 stream_batch_v1 advance_stream_v1'),
                 ('jobrunner_runner', 'drop_dead_v1 drop_leftovers_v1 drop_event_leftovers_v1'),
                 ('jobrunner_runner', 'old_partitions_v1 free_day_v1 detach_day_v1 forget_day_v1 drop_day_v1'),
+                -- procrastinate's front end: its workers, and what its users may do and see in their code.
+                ('jobrunner_runner', 'procrastinate_defer_periodic_v1 procrastinate_finish_v1 procrastinate_retry_v1 procrastinate_cancel_v1'),
+                ('jobrunner_runner', 'procrastinate_prune_v1 procrastinate_to_abort_v1 procrastinate_ready_tasks_v1 procrastinate_delete_old_v1'),
+                ('jobrunner_runner', 'procrastinate_jobs_v1 procrastinate_counts_v1 procrastinate_stalled_v1'),
                 ('jobrunner_reader', 'schema_version why trace known_tasks listeners subscription_diff replay_open'),
                 ('jobrunner_reader', 'position_at topic_pattern retention'),
                 ('jobrunner_operator', 'op_requeue op_cancel op_discard op_retry_now op_reschedule op_pause op_resume'),

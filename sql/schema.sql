@@ -10,6 +10,7 @@
 --   unique_keys ...... who holds a unique key, until the start or the finish of its job
 --   narrow side tables, written only by the jobs that use them: job_links (subject, causes), job_progress,
 --   job_results, cancel_requests
+--   schedules ........ the last tick of each schedule
 --   outbox ........... events that were published and are not in the log yet; normally none
 --   events ........... the log: one row an event at a dense position, one partition a day (UTC); log_base: where dropped days ended
 --   subscriptions .... who gets which events; cursors: how far a stream has read; replays: walks over the log for one of them
@@ -281,6 +282,14 @@ create table jobrunner.cancel_requests (
     reason       text,
     constraint cancel_requests_pkey primary key (job_id)
 );
+
+-- The last tick of each schedule that made a job: compared and set by whoever wants to make the next, so that each makes one.
+create table jobrunner.schedules (
+    task      text collate "C" not null,
+    name      text collate "C" not null,         -- one task may have several; of procrastinate's: the periodic id
+    last_tick timestamptz not null,
+    constraint schedules_pkey primary key (task, name)
+) with (fillfactor = 50);
 
 -- --------------------------------------------------------------------------------------------------------- events
 -- What publishers leave, in their own transactions; normally empty. id is a stamp: a transaction that published a key after
@@ -1424,3 +1433,81 @@ cross join lateral (
     from (select trunc(extract(epoch from f.age))::bigint as n) s
 ) a
 order by array_position(array['error', 'warning', 'notice'], f.severity), f.code, f.subject;
+
+-- Jobs in the words of procrastinate (docs/procrastinate.md), one row a job, live or over: its list and manage functions read this.
+create view jobrunner.v_procrastinate_job as
+select
+    j.id, j.queue as queue_name, j.task as task_name, j.priority::integer as priority, j.key as lock,
+    j.headers ->> 'queueing_lock' as queueing_lock,
+    case j.state
+        when 'running' then 'doing'
+        when 'succeeded' then 'succeeded'
+        when 'dead' then 'failed'
+        when 'cancelled' then case when j.reason = 'aborted' then 'aborted' else 'cancelled' end
+        else 'todo'
+    end as status,
+    case when j.run_at > j.created_at then j.run_at end as scheduled_at,
+    j.attempt - case when j.state = 'running' then 1 else 0 end as attempts,
+    j.state = 'running' and exists (select from jobrunner.cancel_requests c where c.job_id = j.id) as abort_requested,
+    j.runner_id as worker_id,
+    j.started_at,
+    j.finished_at
+from jobrunner.jobs j
+union all
+select
+    j.id, j.queue, j.task, j.priority::integer, j.key, j.headers ->> 'queueing_lock',
+    case
+        when j.state = 'cancelled' and (j.runner_id is not null or j.reason = 'aborted') then 'aborted'       -- it ran when it was stopped
+        else j.state
+    end,
+    case when j.run_at > j.created_at then j.run_at end,
+    j.attempt,
+    false,
+    j.runner_id,
+    j.started_at,
+    j.finished_at
+from jobrunner.finished_jobs j;
+
+-- What happened to a job in the words of procrastinate_events. Nothing is written per transition: put together from the rows that
+-- are there, so of the starts before the latest only those that did not succeed are known.
+create view jobrunner.v_procrastinate_event as
+select j.id as job_id, e.type, e.at
+from (
+    select j.id, j.state, j.attempt, j.reason, j.run_at, j.created_at, j.started_at, j.finished_at, j.runner_id
+    from jobrunner.jobs j
+    union all
+    select f.id, f.state, f.attempt, f.reason, f.run_at, f.created_at, f.started_at, f.finished_at, f.runner_id
+    from jobrunner.finished_jobs f
+) j
+cross join lateral (
+    select 'deferred' as type, j.created_at as at
+    union all
+    select 'scheduled', j.run_at
+    where j.run_at > j.created_at
+    union all
+    select 'started', a.started_at
+    from jobrunner.attempts a
+    where a.job_id = j.id
+        and a.attempt < j.attempt
+    union all
+    select 'started', j.started_at
+    where j.started_at is not null
+    union all
+    select 'deferred_for_retry', a.ended_at
+    from jobrunner.attempts a
+    where a.job_id = j.id
+        and (a.attempt < j.attempt or j.finished_at is null and j.runner_id is null)
+    union all
+    select 'abort_requested', c.requested_at
+    from jobrunner.cancel_requests c
+    where c.job_id = j.id
+    union all
+    select
+        case
+            when j.state = 'dead' then 'failed'
+            when j.state = 'cancelled' and (j.runner_id is not null or j.reason = 'aborted') then 'aborted'
+            else j.state
+        end,
+        j.finished_at
+    where j.finished_at is not null
+) e;

@@ -10,8 +10,8 @@ from typing import Literal, assert_never
 
 from jobrunner.errors import ConfigError
 from jobrunner.policy.durations import brief, duration
-from jobrunner.policy.models import MAX_ATTEMPTS, Json
-from jobrunner.policy.outcomes import Answer, Cancel, Reject, Retry, Snooze
+from jobrunner.policy.models import MAX_ATTEMPTS, Claimed, Json
+from jobrunner.policy.outcomes import Answer, Cancel, Decision, Reject, Retry, Snooze
 from jobrunner.policy.text import type_name
 
 
@@ -72,8 +72,8 @@ class Backoff:
         ceiling = min(self.cap, timedelta(seconds=wanted)) if wanted < self.cap.total_seconds() else self.cap
         return ceiling if self.jitter == "none" else ceiling * rand
 
-    def rule_for(self, error: BaseException) -> Answer | None:
-        """What *error* means by `on`: the rule of its nearest class in method resolution order, or None."""
+    def rule_for(self, error: BaseException, job: Claimed | None = None) -> Answer | Decision | None:
+        """What *error* of a run of *job* means by `on`: the rule of its nearest class in method resolution order, or None."""
         for cls in type(error).__mro__:
             if (rule := self.on.get(cls)) is not None:
                 return rule

@@ -16,11 +16,13 @@
 `decide` draws the arrows that leave running, except rescue. Attempts, failures and crashes are counted apart:
 `attempt` is the fence and grows with each claim; only `failures` meets `max_attempts`, and only what is a failure here
 spends it; `crashes` counts runners that were lost under it (rescue) and processes of its own that died of it (here).
+
+(long because: every end of a run is decided on this page)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Literal, TypeAlias, assert_never
@@ -33,11 +35,13 @@ from jobrunner.policy.outcomes import (
     Cancel,
     CancelRequested,
     Crashed,
+    Decision,
     Failed,
     FinishedInPlace,
     HandedBack,
     InvalidPayload,
     Outcome,
+    Place,
     Reject,
     Retry,
     Snooze,
@@ -53,12 +57,14 @@ __all__ = [
     "Cancel",
     "CancelRequested",
     "Crashed",
+    "Decision",
     "Ending",
     "Failed",
     "FinishedInPlace",
     "HandedBack",
     "InvalidPayload",
     "Outcome",
+    "Place",
     "Reject",
     "Retry",
     "Settlement",
@@ -140,6 +146,8 @@ class Settlement:
     """What the handler returned, as it came: not yet encoded."""
     keyed: bool = False
     """Whether the job has a key, whose turn may have to be passed on."""
+    place: Place | None = None
+    """Where it waits from now on; None: where it was."""
 
     @property
     def ending(self) -> Ending:
@@ -174,6 +182,8 @@ def decide(job: Claimed, outcome: Outcome, backoff: Backoff, rand: float) -> Set
         case Retry() | Snooze() | Cancel() | Reject():
             return _answered(job, outcome, None, backoff, rand)
         case Failed(error, rule):
+            if isinstance(rule, Decision):
+                return _decided(job, rule, error)
             return _answered(job, rule or Retry(), error, backoff, rand)
         case TimedOut(after):
             said = ErrorText("TimeoutError", f"the handler was still running after {brief(after)}", "")
@@ -212,6 +222,14 @@ def _answered(job: Claimed, answer: Answer, error: ErrorText | None, backoff: Ba
             return _end(job, State.DEAD, outcome="rejected", reason=reason or "rejected", error=error)
         case _:
             assert_never(answer)
+
+
+def _decided(job: Claimed, decision: Decision, error: ErrorText) -> Settlement:
+    """What a strategy of the task's own has said, whatever `max_attempts` is."""
+    if decision.delay is None:
+        return _end(job, State.DEAD, outcome="failed", failed=True, reason="exhausted", error=error)
+    again = _end(job, State.SCHEDULED, outcome="failed", failed=True, delay=decision.delay, error=error)
+    return replace(again, place=decision.place)
 
 
 def _failure(job: Claimed, outcome: str, delay: timedelta, reason: str | None, error: ErrorText | None) -> Settlement:

@@ -64,6 +64,28 @@ Answer: TypeAlias = Retry | Snooze | Cancel | Reject
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job waits when it is tried again; None leaves it as it was."""
+
+    queue: str | None = None
+    """1 to 200 bytes."""
+    priority: int | None = None
+    """Larger runs first."""
+    key: str | None = None
+    """It gives the old one up, and takes its place in the line of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a strategy of the task's own has decided of a failure: how often is its business, not that of `max_attempts`."""
+
+    delay: timedelta | None
+    """Until the next try; None: the job is dead."""
+    place: Place | None = None
+    """Where it waits for that; None: where it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Succeeded:
     """The handler returned."""
 
@@ -82,8 +104,8 @@ class Failed:
 
     error: ErrorText
     """What it raised."""
-    rule: Answer | None = None
-    """What the task's `Backoff.on` makes of it."""
+    rule: Answer | Decision | None = None
+    """What the task's `Backoff.on`, or a strategy of its own, makes of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from jobrunner.policy.floor import Class, Floors, Mark, Passed, Snapshot
 from jobrunner.policy.models import Claimed
+from jobrunner.policy.outcomes import Place
 from jobrunner.store.queries import query
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
@@ -23,6 +24,7 @@ Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 _CLAIM = query("claim")
 _FINISH = query("finish")
 _SETTLE = query("settle")
+_PUT_ELSEWHERE = query("procrastinate_retry")
 _DEPART = query("depart")
 _UNDEPARTED = query("undeparted")
 _SWEEP = query("sweep")
@@ -104,6 +106,25 @@ async def settle(conn: Connection, runner: int, rows: Sequence[dict[str, Any]]) 
     """Write every other end of an attempt; returns the ids that are settled now. *rows* as in sql/functions/settle_v1.sql."""
     row = await _row(conn, _SETTLE, {"runner": runner, "rows": Jsonb(list(rows))})
     return set(row[0])
+
+
+async def put_elsewhere(conn: Connection, runner: int, row: dict[str, Any], at: datetime, place: Place) -> str:
+    """The end of an attempt after which the job waits in another place, from *at* on: settled or stale. *row* as for `settle`.
+
+    Raises LockNotAvailable when someone holds the row, or the next of the key that it leaves.
+    """
+    failure = {name: row[name] for name in ("error", "error_type", "message", "traceback") if name in row}
+    params = {
+        "id": row["id"],
+        "attempt": row["attempt"],
+        "runner": runner,
+        "at": at,
+        "priority": place.priority,
+        "queue": place.queue,
+        "lock": place.key,
+        "failure": Jsonb(failure),
+    }
+    return str((await _row(conn, _PUT_ELSEWHERE, params))[0])
 
 
 async def verdict(

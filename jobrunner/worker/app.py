@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from psycopg import AsyncConnection, Connection
 
@@ -26,6 +26,10 @@ from jobrunner.worker.sagas import Sagas
 from jobrunner.worker.statements import CHUNK, many, many_async, one, one_async, will_be_prepared
 from jobrunner.worker.subscribing import Subscribing
 from jobrunner.worker.task import Task
+
+if TYPE_CHECKING:
+    import procrastinate
+    from procrastinate import Blueprint
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,6 +121,20 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
             return made
 
         return register if function is None else register(function)
+
+    def include(self, blueprint: Blueprint, *, namespace: str | None = None) -> procrastinate.App:
+        """Run the tasks of a procrastinate Blueprint, or App, beside this app's own: under the names that they have there, with
+        their retry strategies, contexts, middlewares and periodic schedules. *namespace* goes before each name, as in
+        `add_tasks_from`. Returns the procrastinate App that they belong to; who defers outside of a runner opens it.
+
+        Tasks that are declared later are not seen. See docs/procrastinate.md.
+
+        Raises:
+            ConfigError: a name is taken, or there is nothing to include.
+        """
+        from jobrunner.procrastinate.including import include  # slow to import, and only who calls this needs it
+
+        return include(self, blueprint, namespace)
 
     @overload
     def enqueue(self, conn: Connection[Any], job: Job, **options: Unpack[Options]) -> int: ...

@@ -20,6 +20,7 @@ from psycopg import AsyncConnection, Connection
 from jobrunner.errors import ConfigError, OutOfBounds, StaleLease
 from jobrunner.policy.envelope import Envelope
 from jobrunner.policy.models import Claimed, Json
+from jobrunner.policy.outcomes import CancelRequested, HandedBack
 from jobrunner.policy.text import clean
 from jobrunner.store.calls import ADVANCE_STREAM, FENCE, FINISH_IN_PLACE, NAME_CAUSE
 
@@ -57,7 +58,18 @@ class Lender(Protocol):
 class Context:
     """One run of one job, from the inside."""
 
-    __slots__ = ("_envelope", "_headers", "_job", "_lender", "_logger", "_progress", "cancelled", "fenced", "finished")
+    __slots__ = (
+        "_envelope",
+        "_headers",
+        "_job",
+        "_lender",
+        "_logger",
+        "_progress",
+        "cancelled",
+        "fenced",
+        "finished",
+        "stopped",
+    )
 
     def __init__(self, job: Claimed, lender: Lender, *, fenced: bool = True) -> None:
         self._job = job
@@ -69,6 +81,8 @@ class Context:
         self.cancelled = False
         """True when this run should end: its timeout, the end of a shutdown's grace, a lost lease, or a person's request. An
         async handler also gets CancelledError; a sync one has to look here."""
+        self.stopped: CancelRequested | HandedBack | None = None
+        """Why somebody stopped this run: a person asked for it, or the runner cannot go on with it."""
         self.fenced = fenced
         """Whether a claim stands behind this run; `app.dispatch` has none."""
         self.finished = False
@@ -83,6 +97,11 @@ class Context:
     def job_id(self) -> int:
         """The same through every retry: the natural idempotency key."""
         return self._job.id
+
+    @property
+    def runner_id(self) -> int:
+        """Under which id its runner holds it now."""
+        return self._lender.runner_id
 
     @property
     def task(self) -> str:

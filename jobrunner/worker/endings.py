@@ -9,6 +9,7 @@ from jobrunner.policy.models import Json, encode
 from jobrunner.policy.outcomes import (
     Answer,
     Cancel,
+    Decision,
     Failed,
     FinishedInPlace,
     HandedBack,
@@ -31,6 +32,9 @@ def as_ended(run: int, outcome: Outcome) -> Ended:
         case FinishedInPlace():
             return Ended(run, "in_place")
         case Failed(error, rule):
+            assert not isinstance(
+                rule, Decision
+            )  # what has a strategy of its own has no place where a child could find it
             return Ended(run, "failed", error=error, reply=None if rule is None else _reply(rule))
         case InvalidPayload(error):
             return Ended(run, "invalid", error=error)

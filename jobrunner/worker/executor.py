@@ -156,7 +156,7 @@ class Executor:
                 "lost lease"
             )  # not its fault; and where the lease is gone indeed, the settlement is refused
         self._emit("job.failed", ctx, error)
-        return Failed(describe(error), task.retry.rule_for(error))
+        return Failed(describe(error), task.retry.rule_for(error, ctx.claimed))
 
     def _timed_out(self, ctx: Context, limit: timedelta) -> Outcome:
         if ctx.finished:

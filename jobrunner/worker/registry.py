@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from jobrunner.errors import BadName, ConfigError
 from jobrunner.policy.events import Event, type_of
 from jobrunner.policy.models import Job
 from jobrunner.policy.versions import Upcasters
+from jobrunner.telemetry import Telemetry
 from jobrunner.worker.subscription import Subscription
 from jobrunner.worker.task import Runnable
+
+
+class Host(Protocol):
+    """What a guest may know of the runner that it lives with."""
+
+    @property
+    def dsn(self) -> str:
+        """Where its jobs are."""
+
+    @property
+    def size(self) -> int:
+        """Jobs at a time."""
+
+    @property
+    def queues(self) -> list[str] | None:
+        """What it reads; None: every queue."""
+
+    @property
+    def runner_id(self) -> int:
+        """Under which id it is known now."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Whom to tell what happens."""
+
+    def end(self, why: str) -> None:
+        """Stop gracefully."""
+
+
+class Guest(Protocol):
+    """What is there before a runner's first claim, and until after its last settlement."""
+
+    def visit(self, host: Host) -> AbstractAsyncContextManager[Iterable[Coroutine[Any, Any, None]]]:
+        """Live with *host*; what it yields is run until the runner stops."""
 
 
 class Registry:
@@ -25,6 +62,8 @@ class Registry:
         """What its runners run, by full name: tasks, subscriptions, streams, sagas."""
         self.published: dict[str, type[Event]] = {}
         """The classes of events that it says it publishes, by type."""
+        self.guests: list[Guest] = []
+        """What lives with its runners: see `include`."""
         self._upcasters = Upcasters()
 
     @property

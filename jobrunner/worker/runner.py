@@ -17,8 +17,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -110,7 +112,18 @@ class Runner:
         self._pulses: list[Pulse] = []
         self._failure: BaseException | None = None
         self._error_streams: list[ErrorStream] = []
+        self._starting: asyncio.Task[None] | None = None
         self._ended: asyncio.Event | None = None
+
+    @property
+    def dsn(self) -> str:
+        """Where its jobs are."""
+        return self._dsn
+
+    @property
+    def size(self) -> int:
+        """Jobs at a time."""
+        return self._options.slots
 
     @property
     def queues(self) -> list[str] | None:
@@ -179,7 +192,7 @@ class Runner:
 
     def end(self, why: str) -> None:
         """Make `run` stop gracefully and return. Returns at once; safe to call again."""
-        if not self._starting.done():
+        if self._starting is not None and not self._starting.done():
             log.info("%s: stopping before it has begun", why)
             self._starting.cancel()
         elif self._ended is not None and not self._ended.is_set():
@@ -201,6 +214,7 @@ class Runner:
         refuse_while_found()
         options = self._options
         self._ended, self._stopping = asyncio.Event(), False
+        self._guests = AsyncExitStack()
         self._gate = Gate()
         self._claim_link, self._settle_link = Link(self._dsn, "claim"), Link(self._dsn, "settle")
         self._sequence_link = Link(self._dsn, "sequence")
@@ -273,6 +287,7 @@ class Runner:
             await self._check_database()
             await self._patiently(self._identity.register)
             await self._subscribe()
+            visits = [await self._guests.enter_async_context(guest.visit(self)) for guest in self.app.guests]
         except BaseException:
             await self._close()
             raise
@@ -283,6 +298,8 @@ class Runner:
         self._pulses = [*(part.pulse for part in parts), self._lease.pulse]
         for part in parts:
             self._spawn(part.run())
+        for coroutine in chain.from_iterable(visits):
+            self._spawn(coroutine)
         self.telemetry.emit("runner.started", runner=self.runner_id)
 
     async def stop(self) -> None:
@@ -306,6 +323,7 @@ class Runner:
         self._error_streams.clear()
 
     async def _close(self) -> None:
+        await self._guests.aclose()
         await self._children.close()
         await self._lending.close()
         await self._claim_link.close()
@@ -454,6 +472,9 @@ class Runner:
         if payload == "outbox":
             self._sequencer.nudge()
             return  # what it delivers wakes the claimer
+        if payload.startswith("abort "):
+            self._lease.heard()  # the beat brings what a person wants stopped
+            return
         if payload == "look":
             self._keeping.look()
         self._claimer.wake(payload, by="notify")

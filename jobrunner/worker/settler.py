@@ -13,7 +13,8 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import psycopg
@@ -46,16 +47,19 @@ class Pending:
     done: deque[tuple[Claimed, str | None]] = field(default_factory=deque)
     """Successes without a key, each with its result as JSON text."""
     other: deque[tuple[Claimed, Settlement]] = field(default_factory=deque)
+    moving: deque[tuple[Claimed, Settlement]] = field(default_factory=deque)
+    """Tried again in another queue, or by another priority or key."""
     in_place: deque[Claimed] = field(default_factory=deque)
     """Ended by the handler's own transaction: to be moved out of the way."""
 
     def __len__(self) -> int:
-        return len(self.done) + len(self.other) + len(self.in_place)
+        return len(self.done) + len(self.other) + len(self.moving) + len(self.in_place)
 
     def jobs(self) -> Iterable[Claimed]:
         """All of them."""
         yield from (job for job, _ in self.done)
         yield from (job for job, _ in self.other)
+        yield from (job for job, _ in self.moving)
         yield from self.in_place
 
 
@@ -93,7 +97,7 @@ class Settler:
                 (job, None if result is None else json.dumps(result, ensure_ascii=False, allow_nan=False))
             )
         else:
-            pending.other.append((job, settlement))
+            (pending.other if settlement.place is None else pending.moving).append((job, settlement))
             if settlement.keyed:
                 self._work.set()  # the next of its key waits for this
         self._note(len(pending))
@@ -161,9 +165,33 @@ class Settler:
             answered = await self._settle(runner, sent)
             any_answered |= bool(answered)
             pending.other.extend(_take_out(pending.other, sent, answered))
+        for _ in range(len(pending.moving)):
+            any_answered |= await self._move(runner)
         if pending.in_place:
             any_answered |= await self._depart(runner)
         return any_answered
+
+    async def _move(self, runner: int) -> bool:
+        """Put the first of those back that wait in another place from now on; whether it got its answer. They are rare."""
+        job, settlement = self.pending.moving[0]
+        assert settlement.place is not None
+        assert settlement.delay is not None
+        at = datetime.now(UTC) + settlement.delay
+        try:
+            verdict = await self._link.run(jobs.put_elsewhere, runner, as_row(settlement), at, settlement.place)
+            answered = verdict == "settled" or bool(await self._judge(runner, [(job, settlement)], set()))
+        except psycopg.Error as error:
+            answered = False
+            if trouble(error) is Trouble.REFUSED:
+                log.error("job %s stays where it is, it cannot be put elsewhere: %s", job.id, error)
+                settlement = replace(settlement, place=None)
+        self.pending.moving.popleft()
+        if answered:
+            self._telemetry.emit("jobs.settled", 1)
+            self._intake.wake()
+        else:
+            (self.pending.other if settlement.place is None else self.pending.moving).append((job, settlement))
+        return answered
 
     async def _depart(self, runner: int) -> bool:
         """Move what was finished in place out of the way; whether any of it went.

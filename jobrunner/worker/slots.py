@@ -23,7 +23,7 @@ from datetime import timedelta
 from functools import partial
 from statistics import median
 
-from jobrunner.policy.lifecycle import Failed, FinishedInPlace, HandedBack, Outcome, TimedOut
+from jobrunner.policy.lifecycle import CancelRequested, Failed, FinishedInPlace, HandedBack, Outcome, TimedOut
 from jobrunner.policy.models import Claimed
 from jobrunner.policy.text import describe
 from jobrunner.worker.context import Context, Lender
@@ -162,13 +162,14 @@ class Slots:
         """Jobs claimed and not started."""
         return [job for job, _, _ in self._buffer] + [job for job, _ in self._suspects]
 
-    def interrupt(self, job_id: int, outcome: Outcome) -> bool:
+    def interrupt(self, job_id: int, outcome: CancelRequested | HandedBack) -> bool:
         """Stop a run: its handler gets CancelledError (or ctx.cancelled) and the job *outcome*. False when it does not run, or
         was stopped before: one that is clearing up is not disturbed again."""
         run = self.running.get(job_id)
         if run is None or run.settled or run.outcome is not None:
             return False
         run.outcome = outcome
+        run.ctx.stopped = outcome
         run.ctx.cancelled = True
         run.task.cancel()
         return True

@@ -690,3 +690,90 @@ alter table jobrunner.audit alter column login set not null;
 create or replace view jobrunner.v_audit as
 select a.id, a.at, a.actor, a.action, a.target, a.jobs, a.reason, a.detail, a.login
 from jobrunner.audit a;
+
+-- ------------------------------------------------------------------- procrastinate's front end (docs/procrastinate.md)
+-- The last tick of each schedule that made a job: compared and set by whoever wants to make the next, so that each makes one.
+create table jobrunner.schedules (
+    task      text collate "C" not null,
+    name      text collate "C" not null,         -- one task may have several; of procrastinate's: the periodic id
+    last_tick timestamptz not null,
+    constraint schedules_pkey primary key (task, name)
+) with (fillfactor = 50);
+
+-- Jobs in the words of procrastinate (docs/procrastinate.md), one row a job, live or over: its list and manage functions read this.
+create view jobrunner.v_procrastinate_job as
+select
+    j.id, j.queue as queue_name, j.task as task_name, j.priority::integer as priority, j.key as lock,
+    j.headers ->> 'queueing_lock' as queueing_lock,
+    case j.state
+        when 'running' then 'doing'
+        when 'succeeded' then 'succeeded'
+        when 'dead' then 'failed'
+        when 'cancelled' then case when j.reason = 'aborted' then 'aborted' else 'cancelled' end
+        else 'todo'
+    end as status,
+    case when j.run_at > j.created_at then j.run_at end as scheduled_at,
+    j.attempt - case when j.state = 'running' then 1 else 0 end as attempts,
+    j.state = 'running' and exists (select from jobrunner.cancel_requests c where c.job_id = j.id) as abort_requested,
+    j.runner_id as worker_id,
+    j.started_at,
+    j.finished_at
+from jobrunner.jobs j
+union all
+select
+    j.id, j.queue, j.task, j.priority::integer, j.key, j.headers ->> 'queueing_lock',
+    case
+        when j.state = 'cancelled' and (j.runner_id is not null or j.reason = 'aborted') then 'aborted'       -- it ran when it was stopped
+        else j.state
+    end,
+    case when j.run_at > j.created_at then j.run_at end,
+    j.attempt,
+    false,
+    j.runner_id,
+    j.started_at,
+    j.finished_at
+from jobrunner.finished_jobs j;
+
+-- What happened to a job in the words of procrastinate_events. Nothing is written per transition: put together from the rows that
+-- are there, so of the starts before the latest only those that did not succeed are known.
+create view jobrunner.v_procrastinate_event as
+select j.id as job_id, e.type, e.at
+from (
+    select j.id, j.state, j.attempt, j.reason, j.run_at, j.created_at, j.started_at, j.finished_at, j.runner_id
+    from jobrunner.jobs j
+    union all
+    select f.id, f.state, f.attempt, f.reason, f.run_at, f.created_at, f.started_at, f.finished_at, f.runner_id
+    from jobrunner.finished_jobs f
+) j
+cross join lateral (
+    select 'deferred' as type, j.created_at as at
+    union all
+    select 'scheduled', j.run_at
+    where j.run_at > j.created_at
+    union all
+    select 'started', a.started_at
+    from jobrunner.attempts a
+    where a.job_id = j.id
+        and a.attempt < j.attempt
+    union all
+    select 'started', j.started_at
+    where j.started_at is not null
+    union all
+    select 'deferred_for_retry', a.ended_at
+    from jobrunner.attempts a
+    where a.job_id = j.id
+        and (a.attempt < j.attempt or j.finished_at is null and j.runner_id is null)
+    union all
+    select 'abort_requested', c.requested_at
+    from jobrunner.cancel_requests c
+    where c.job_id = j.id
+    union all
+    select
+        case
+            when j.state = 'dead' then 'failed'
+            when j.state = 'cancelled' and (j.runner_id is not null or j.reason = 'aborted') then 'aborted'
+            else j.state
+        end,
+        j.finished_at
+    where j.finished_at is not null
+) e;

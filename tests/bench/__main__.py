@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import drain, enqueue, events, handlers, latency, memory, pinned, profile, wal
+from tests.bench import (
+    drain,
+    enqueue,
+    events,
+    handlers,
+    latency,
+    memory,
+    pinned,
+    procrastinate,
+    profile,
+    wal,
+)
 from tests.bench.report import Benchmark, show
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -17,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": Benchmark(memory.SUMMARY, memory.options, memory.run),
     "wal": Benchmark(wal.SUMMARY, wal.options, wal.run),
     "events": Benchmark(events.SUMMARY, events.options, events.run),
+    "procrastinate": Benchmark(procrastinate.SUMMARY, procrastinate.options, procrastinate.run),
     "profile": Benchmark(profile.SUMMARY, profile.options, profile.run),
 }
 
@@ -26,7 +38,7 @@ def main(argv: list[str]) -> int:
     name, *rest = argv or ["list"]
     if name == "list":
         for known, benchmark in BENCHMARKS.items():
-            print(f"{known:<10} {benchmark.summary}")
+            print(f"{known:<14} {benchmark.summary}")
         return 0
     if name not in BENCHMARKS:
         print(f"bin/bench: there is no benchmark {name!r}; `bin/bench list` names them.", file=sys.stderr)

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.bench import enqueue, events, handlers, latency, memory, sampling, starts, wal
+from tests.bench import (
+    enqueue,
+    events,
+    handlers,
+    latency,
+    memory,
+    procrastinate,
+    rounds,
+    sampling,
+    starts,
+    wal,
+)
 from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.contenders import ENQUEUERS
 from tests.bench.drain import BUDGETS
@@ -55,6 +66,19 @@ def test_a_drain_prints_one_json_object_with_the_row_of_each_contender(capsys: p
         assert set(row) == {"per_second", "spread", "version", "how"}
         least, most = row["spread"]
         assert 0 < least <= row["per_second"] <= most
+
+
+def test_a_procrastinate_app_is_measured_in_four_ways(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "WARM_UP_JOBS", 1)
+
+    assert main(["procrastinate", "--json", "--jobs", "200", "--runs", "1"]) == 0
+
+    rows: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert list(rows) == ["own_tables", "jobrunner_tables", "jobrunner_runner", "jobrunner_tasks"]
+    assert all(row["per_second"] > 0 for row in rows.values())
+    assert set(procrastinate.BUDGETS) < set(rows)
 
 
 def test_events_print_one_json_object_with_a_row_for_each_number_of_subscriptions(

@@ -167,7 +167,7 @@ def test_an_app_that_cannot_be_loaded_ends_with_2(
 
     is_one_sentence(spawn("run", "shops:app", dsn=dsn, cwd=tmp_path), 2, "no shops in")
     is_one_sentence(shell("run", "shop:apps"), 2, "has no apps")
-    is_one_sentence(shell("run", "shop:other"), 2, "is a int, not a jobrunner App")
+    is_one_sentence(shell("run", "shop:other"), 2, "is a int, not a jobrunner App nor a procrastinate App")
     is_one_sentence(shell("run", "broken:app"), 2, "needs nothing_of_this_name")
     is_one_sentence(shell("run", "shop:app", "--lease", "soon"), 2, "--lease", "30s")
     is_one_sentence(shell("run", "shop:app", "--poll", "x"), 2, "--poll", "30s")

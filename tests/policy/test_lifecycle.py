@@ -16,11 +16,13 @@ from jobrunner.policy.lifecycle import (
     Cancel,
     CancelRequested,
     Crashed,
+    Decision,
     Failed,
     FinishedInPlace,
     HandedBack,
     InvalidPayload,
     Outcome,
+    Place,
     Reject,
     Retry,
     Settlement,
@@ -49,6 +51,7 @@ ANSWERS = st.one_of(
     st.builds(Cancel, REASONS),
     st.builds(Reject, REASONS),
 )
+DECISIONS = st.builds(Decision, st.none() | LENGTHS, st.none() | st.builds(Place, queue=st.none() | st.just("q")))
 OUTCOMES: dict[type, st.SearchStrategy[Outcome]] = {
     Succeeded: st.builds(Succeeded, st.none() | st.integers()),
     FinishedInPlace: st.builds(FinishedInPlace),
@@ -56,7 +59,7 @@ OUTCOMES: dict[type, st.SearchStrategy[Outcome]] = {
     Snooze: st.builds(Snooze, LENGTHS, REASONS),
     Cancel: st.builds(Cancel, REASONS),
     Reject: st.builds(Reject, REASONS),
-    Failed: st.builds(Failed, ERRORS, st.none() | ANSWERS),
+    Failed: st.builds(Failed, ERRORS, st.none() | ANSWERS | DECISIONS),
     TimedOut: st.builds(TimedOut, LENGTHS),
     HandedBack: st.builds(HandedBack, WORDS, st.none() | LENGTHS),
     Crashed: st.builds(Crashed, ERRORS),
@@ -82,7 +85,7 @@ def is_failure(outcome: Outcome) -> bool:
 
 
 def is_retry(rule: object) -> bool:
-    return rule is None or isinstance(rule, Retry)
+    return rule is None or isinstance(rule, Retry | Decision)
 
 
 def test_every_outcome_is_drawn_in_these_properties() -> None:
@@ -96,7 +99,12 @@ def test_every_settlement_is_consistent(job: Claimed, outcome: Outcome, rand: fl
 
     assert (job.id, job.attempt, job.key is not None) == (done.job_id, done.attempt, done.keyed)
     assert done.failed == is_failure(outcome)
-    exhausted = done.failed and job.failures + 1 >= job.max_attempts
+    if isinstance(rule, Decision):
+        exhausted = rule.delay is None
+        assert done.place == (None if exhausted else rule.place)
+    else:
+        exhausted = done.failed and job.failures + 1 >= job.max_attempts
+        assert done.place is None
     crashed = done.crashed and job.crashes + 1 >= 3
     assert done.crashed == isinstance(outcome, Crashed)
     assert (done.state is State.DEAD) == (exhausted or crashed or isinstance(rule, Reject | InvalidPayload))
@@ -137,6 +145,8 @@ def after(outcome: Outcome, job: Claimed = JOB) -> Settlement:
         (Failed(BOOM, Snooze("9s", "closed")), State.SCHEDULED, 9, False, "closed", "snoozed"),
         (Failed(BOOM, Cancel("gone")), State.CANCELLED, None, False, "gone", "cancelled"),
         (Failed(BOOM, Reject()), State.DEAD, None, False, "rejected", "rejected"),
+        (Failed(BOOM, Decision(timedelta(seconds=9))), State.SCHEDULED, 9, True, None, "failed"),
+        (Failed(BOOM, Decision(None)), State.DEAD, None, True, "exhausted", "failed"),
         (TimedOut(timedelta(seconds=30)), State.SCHEDULED, 4, True, None, "timeout"),
         (Retry(), State.SCHEDULED, 4, True, None, "retried"),
         (Retry("0s"), State.SCHEDULED, 0, True, None, "retried"),
@@ -176,6 +186,12 @@ def test_the_last_failure_of_the_budget_makes_a_job_dead_and_the_one_before_does
 
     dead = after(outcome, replace(JOB, failures=9, max_attempts=10))
     assert (dead.state, dead.reason, dead.failed) == (State.DEAD, "exhausted", True)
+
+
+def test_a_decision_stands_above_the_budget_and_says_where() -> None:
+    again = after(Failed(BOOM, Decision(timedelta(0), Place(key="k"))), replace(JOB, failures=9, max_attempts=10))
+
+    assert (again.state, again.failed, again.place) == (State.SCHEDULED, True, Place(key="k"))
 
 
 def test_starts_that_were_no_failures_do_not_spend_the_budget() -> None:

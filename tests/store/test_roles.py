@@ -30,13 +30,17 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ENQUEUE = frozenset({"enqueue", "enqueue_many", "publish", "publish_many"})
+ENQUEUE = frozenset({"enqueue", "enqueue_many", "procrastinate_defer_v1", "publish", "publish_many"})
 RUNNER = ENQUEUE | _words(
     """
     adopt_v1 advance_stream_v1 beat_v1 claim_v1 crashed_v1 depart_v1 detach_day_v1 drop_day_v1 drop_dead_v1 drop_event_leftovers_v1
     drop_leftovers_v1 end_compensation_v1 entity_events_v1 fence_v1 finish_in_place_v1 finish_v1 forget_day_v1 free_day_v1
-    is_busy_v1 load_deliveries_v1 lock_saga_v1 make_partitions old_partitions_v1 outbox_waits_v1 park_v1 position_at register_v1
-    register_v2 repair_keys_v1 replay_step_v1 rescue_v1 save_saga_v1 schema_version sequence_v1 settle_v1 stop_v1
+    is_busy_v1 load_deliveries_v1 lock_saga_v1 make_partitions old_partitions_v1 outbox_waits_v1 park_v1 position_at
+    procrastinate_cancel_v1 procrastinate_counts_v1 procrastinate_defer_periodic_v1 procrastinate_delete_old_v1
+    procrastinate_finish_v1 procrastinate_jobs_v1 procrastinate_prune_v1
+    procrastinate_ready_tasks_v1 procrastinate_retry_v1 procrastinate_stalled_v1
+    procrastinate_to_abort_v1
+    register_v1 register_v2 repair_keys_v1 replay_step_v1 rescue_v1 save_saga_v1 schema_version sequence_v1 settle_v1 stop_v1
     stream_batch_v1 subscribe_v1 sweep_v1 take_message_v1 tick_v1 undeparted_v1 unpark_v1 verdict_v1 write_progress_v1
     """
 )

@@ -159,7 +159,8 @@ def _slots_of(text: str) -> tuple[str, int]:
 
 
 def load_app(where: str) -> App:
-    """The App that *where* names: "package.module:attribute", or "module" alone where it holds exactly one App.
+    """The App that *where* names: "package.module:attribute", or "module" alone where it holds exactly one App. A procrastinate App
+    becomes one with its tasks.
 
     Raises:
         ConfigError: no such module or attribute, or not an App; what the module itself raised is its cause.
@@ -177,19 +178,37 @@ def load_app(where: str) -> App:
         sys.path.insert(0, str(Path.cwd()))
     module = _imported(name)
     if not attribute:
-        apps = [(key, value) for key, value in vars(module).items() if isinstance(value, App)]
+        apps = [(key, value) for key, value in vars(module).items() if isinstance(value, (App, *_theirs()))]
         if len({id(value) for _, value in apps}) != 1:
             told = f"several: {', '.join(f'{name}:{key}' for key, _ in apps)}" if apps else "none"
             raise ConfigError("APP", f"{name!r} must name one App, and the module has {told}; write module:attribute")
-        return apps[0][1]
+        return _as_app(apps[0][1], where)
     found: object = module
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ConfigError("APP", f"{where!r} does not exist: module {name} has no {attribute}")
         found = getattr(found, part)
-    if not isinstance(found, App):
-        raise ConfigError("APP", f"{where!r} is a {type(found).__name__}, not a jobrunner App")
-    return found
+    return _as_app(found, where)
+
+
+def _theirs() -> tuple[type, ...]:
+    """The App of procrastinate, where anybody has imported it: it is slow to import, and most have none."""
+    module = sys.modules.get("procrastinate")
+    return () if module is None else (module.App,)
+
+
+def _as_app(found: Any, where: str) -> App:
+    """*found*, or an App with the tasks of the procrastinate App that it is."""
+    from jobrunner.worker.app import App
+
+    if isinstance(found, App):
+        return found
+    theirs: Any = found
+    if not isinstance(found, _theirs()):
+        raise ConfigError("APP", f"{where!r} is a {type(found).__name__}, not a jobrunner App nor a procrastinate App")
+    app = App(where.partition(":")[0])
+    app.include(theirs)
+    return app
 
 
 def _imported(name: str) -> object:

@@ -42,6 +42,11 @@ def _fill(database: Database, jobs: int) -> None:
 def _drain(database: Database, jobs: int, concurrency: int = CONCURRENCY, milliseconds: int = 0) -> float:
     program = [peers.python(NAME), peers.HERE / "procrastinate_worker.py", "drain", concurrency, milliseconds]
     peers.call(program, database)
+    return took(database, jobs)
+
+
+def took(database: Database, jobs: int) -> float:
+    """The seconds from the first start to the last success of *jobs* jobs; sees that nothing is left."""
     with database.connect() as conn:
         row = conn.execute(
             """

@@ -1,0 +1,81 @@
+"""How a job ends by procrastinate's word: finished, put back, cancelled. Fenced by the claim that is remembered here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from procrastinate.exceptions import ConnectorException
+from psycopg.types.json import Jsonb
+
+from jobrunner.errors import StaleLease
+from jobrunner.policy.models import check_integer
+from jobrunner.procrastinate.claims import Claim, Claims
+from jobrunner.procrastinate.talks import Talk, ask, patiently
+from jobrunner.store.queries import query
+
+_FINISH = query("procrastinate_finish")
+_RETRY = query("procrastinate_retry")
+_CANCEL = query("procrastinate_cancel")
+
+
+def finish_job(claims: Claims, *, job_id: int, status: str, delete_job: bool) -> Talk:
+    """End a running job; by the claim that the caller has, else by the one that there is.
+
+    Raises ConnectorException when it does not run, or when another attempt has it.
+    """
+    claim = claims.of(job_id)
+    rows = yield from patiently(
+        _FINISH,
+        id=job_id,
+        attempt=claim and claim.attempt,
+        runner=claim and claim.runner,
+        status=status,
+        delete=delete_job,
+        failure=Jsonb(claim.failure() if claim and status != "succeeded" else {}),
+    )
+    return _settled(claims, job_id, claim, rows[0]["verdict"], "does not run, so it cannot end")
+
+
+def retry_job(
+    claims: Claims,
+    *,
+    job_id: int,
+    retry_at: datetime,
+    new_priority: int | None,
+    new_queue_name: str | None,
+    new_lock: str | None,
+) -> Talk:
+    """Put a running or failed job back, with what is new; fenced like `finish_job`."""
+    if new_priority is not None:
+        check_integer("priority", new_priority, -32768, 32767)
+    claim = claims.of(job_id)
+    rows = yield from patiently(
+        _RETRY,
+        id=job_id,
+        attempt=claim and claim.attempt,
+        runner=claim and claim.runner,
+        at=retry_at,
+        priority=new_priority,
+        queue=new_queue_name,
+        lock=new_lock,
+        failure=Jsonb(claim.failure() if claim else {}),
+    )
+    return _settled(claims, job_id, claim, rows[0]["verdict"], "neither runs nor has failed, so it cannot be retried")
+
+
+def cancel_job(*, job_id: int, abort: bool, delete_job: bool) -> Talk:
+    """Cancel what waits, ask what runs to stop where *abort* says so: [{id}], None where there was nothing to do."""
+    return ask(_CANCEL, id=job_id, abort=abort, delete=delete_job)
+
+
+def _settled(claims: Claims, job_id: int, claim: Claim | None, verdict: str, problem: str) -> list[dict[str, object]]:
+    if verdict == "busy":
+        raise ConnectorException(f"job {job_id} is held by another session; look for an open transaction")
+    if verdict == "settled":
+        if claim is not None:
+            claims.ended(claim)
+        return []
+    if claim is None:
+        raise ConnectorException(f"job {job_id} {problem}")
+    claims.lost(claim)
+    raise ConnectorException(str(StaleLease(job_id, claim.attempt)))
