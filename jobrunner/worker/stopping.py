@@ -84,7 +84,10 @@ class Stopping:
             await self._settler.drained()
             # The heartbeat ends last but one: until here everything in hand was ours.
             runner = self._identity.runner_id
-            back = await self._link.run(runners.stop, runner)
+            try:
+                back = await self._link.run(runners.stop, runner)
+            except Lost:  # a session that died unnoticed, as it may with nothing to settle; saying it twice does no harm
+                back = await self._link.run(runners.stop, runner)
             self._telemetry.emit("runner.stopped", back, runner=runner)
             await self._keeping.flush()
         except (Lost, Broken, psycopg.Error) as error:

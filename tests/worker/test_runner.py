@@ -22,7 +22,7 @@ from jobrunner.errors import (
 )
 from tests.conftest import Connect, Connection
 from tests.support import eventually
-from tests.worker.rig import Events, one, state, within
+from tests.worker.rig import Events, backend, one, state, terminate, within
 
 FAST: dict[str, Any] = {"lease": "3s", "poll": "100ms", "grace": "2s"}
 
@@ -730,6 +730,21 @@ async def test_a_runner_names_what_is_wrong_with_the_database_before_it_writes_a
     assert one(conn, "select count(*) from jobrunner.runners") == 0
     sessions = "select count(*) from pg_stat_activity where datname = current_database()"
     await eventually(lambda: one(conn, sessions) == 1, what="no session left behind")  # a backend ends after its client
+
+
+async def test_a_good_bye_is_said_again_where_the_session_had_died_unnoticed(
+    app: App, dsn: str, conn: Connection
+) -> None:
+    app.task(name="shop.t")(lambda ctx: None)
+    runner = Runner(app, dsn, **{**FAST, "lease": "60s"})  # no scan of it needs that session for a while
+    async with runner:
+        await within(5, runner._claimer.resting.wait())
+        await eventually(lambda: backend(conn, "settle") is not None)
+        terminate(conn, "settle")
+        await eventually(lambda: backend(conn, "settle") is None)
+
+    assert runner.telemetry.counts["runner.stopped"] == 0  # nothing was left to give back
+    assert one(conn, "select ended from jobrunner.runners where id = %s", runner.runner_id) == "stopped"
 
 
 async def test_a_stop_hands_back_what_has_not_started_and_spends_nothing(app: App, dsn: str, conn: Connection) -> None:
