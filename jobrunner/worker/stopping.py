@@ -86,7 +86,7 @@ class Stopping:
             runner = self._identity.runner_id
             try:
                 back = await self._link.run(runners.stop, runner)
-            except Lost:  # a session that died unnoticed, as it may with nothing to settle; saying it twice does no harm
+            except Lost:  # a session that died unnoticed; saying it twice does no harm
                 back = await self._link.run(runners.stop, runner)
             self._telemetry.emit("runner.stopped", back, runner=runner)
             await self._keeping.flush()
