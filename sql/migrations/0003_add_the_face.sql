@@ -6,20 +6,27 @@ alter table jobrunner.runners
     add column schema_oldest integer,
     add column schema_newest integer;
 
-create or replace view jobrunner.v_runner as
-select
-    r.id as runner, r.app, r.host, r.pid, r.version, r.queues, r.slots, r.busy, r.listening, r.started_at,
-    now() - r.beat_at as beat_age,
-    case
-        when r.ended is not null then r.ended
-        when r.beat_at < now() - r.ttl then 'silent'
-        else 'alive'
-    end as state,
-    r.poll, r.schema_oldest, r.schema_newest
-from jobrunner.runners r;
-
 insert into jobrunner.settings (name, value)
 values ('schema_serves', '2');
+
+-- Functions were open to all until now, and acted with the rights of whoever called them. From now on they are closed to
+-- PUBLIC: logins that were given rights on jobs go on calling what they called.
+do $$
+declare
+    _role regrole;
+begin
+    for _role in
+        select distinct a.grantee::regrole
+        from pg_class c
+        cross join lateral aclexplode(c.relacl) a
+        where c.oid = 'jobrunner.jobs'::regclass
+            and a.privilege_type = 'INSERT'
+            and a.grantee not in (0, c.relowner)
+    loop
+        execute format('grant execute on all functions in schema jobrunner to %s', _role);
+    end loop;
+end
+$$;
 
 -- ------------------------------------------------------------------------------------- what people see in psql
 create index attempts_at on jobrunner.attempts using brin (ended_at);

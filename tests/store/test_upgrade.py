@@ -78,6 +78,24 @@ def test_an_older_service_goes_on_through_a_migration(at_version_2: Connection, 
     assert at_version_2.execute("select count(*) from jobrunner.v_job where state = 'succeeded'").fetchone() == (4,)
 
 
+def test_a_login_that_had_rights_on_tables_goes_on(at_version_2: Connection, bare_dsn: str) -> None:
+    """At version 2 functions were open to all and acted with the caller's rights."""
+    at_version_2.execute("drop role if exists jobrunner_test_old; create role jobrunner_test_old login")
+    try:
+        at_version_2.execute(
+            """grant usage on schema jobrunner to jobrunner_test_old;
+               grant select, insert, update, delete on all tables in schema jobrunner to jobrunner_test_old;
+               grant usage, select, update on all sequences in schema jobrunner to jobrunner_test_old"""
+        )
+        with psycopg.connect(bare_dsn, user="jobrunner_test_old", autocommit=True) as service:
+            service.execute("select jobrunner.enqueue('shop.pay')")
+            migrate(at_version_2)
+            service.execute("select jobrunner.enqueue('shop.pay'), jobrunner.publish('order.paid', '{}')")
+            assert len(service.execute(CLAIM).fetchall()) == 3
+    finally:
+        at_version_2.execute("drop owned by jobrunner_test_old; drop role jobrunner_test_old")
+
+
 def test_a_migration_that_meets_a_lock_lets_others_pass_and_comes_again(
     at_version_2: Connection, bare_dsn: str, background: Callable[..., Future[Any]]
 ) -> None:
