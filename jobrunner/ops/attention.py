@@ -21,6 +21,9 @@ LONG_TRANSACTION = timedelta(minutes=15)
 """A transaction that is open for longer keeps dead rows in every table."""
 
 
+SEVERITIES = ("error", "warning", "notice")
+"""The worst first."""
+
 _START = "start a runner with the code that has it"
 
 
@@ -83,7 +86,7 @@ def findings(
         *_of_the_rest(recent),
         *(_of_events(events, runners) if events is not None else ()),
     ]
-    return sorted(found, key=lambda one: ("error", "warning", "notice").index(one.severity))
+    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def _of_runners(queues: Sequence[QueueRow], runners: Sequence[RunnerRow]) -> Iterator[Attention]:

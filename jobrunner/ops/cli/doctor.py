@@ -11,6 +11,7 @@ from rich.text import Text
 
 from jobrunner.errors import Unhealthy
 from jobrunner.ops import attention, doctor
+from jobrunner.ops.attention import SEVERITIES
 from jobrunner.ops.cli import output
 from jobrunner.ops.cli.session import Connection, Session, command
 from jobrunner.ops.cli.status import finding
@@ -60,6 +61,9 @@ def _facts(conn: Connection) -> doctor.Facts:
 
 def _view(found: Sequence[Examination]) -> RenderableType:
     well = [part.name for part in found if not part.findings]
-    told = [finding(one) for part in found for one in part.findings]
+    worst_first = sorted(
+        (one for part in found for one in part.findings), key=lambda one: SEVERITIES.index(one.severity)
+    )
+    told = [finding(one) for one in worst_first]
     fine = Text.assemble(("ok       ", "green"), ", ".join(well)) if well else Text()
     return Group(fine, *told)
