@@ -61,5 +61,5 @@ def _facts(conn: Connection) -> doctor.Facts:
 def _view(found: Sequence[Examination]) -> RenderableType:
     well = [part.name for part in found if not part.findings]
     told = [finding(one) for part in found for one in part.findings]
-    fine = Text.assemble(("ok       ", "green"), ", ".join(well)) if well else Text()
+    fine = output.hanging(Text("ok       ", "green"), Text(", ".join(well))) if well else Text()
     return Group(fine, *told)
