@@ -61,9 +61,6 @@ def _facts(conn: Connection) -> doctor.Facts:
 
 def _view(found: Sequence[Examination]) -> RenderableType:
     well = [part.name for part in found if not part.findings]
-    worst_first = sorted(
-        (one for part in found for one in part.findings), key=lambda one: SEVERITIES.index(one.severity)
-    )
-    told = [finding(one) for one in worst_first]
-    fine = Text.assemble(("ok       ", "green"), ", ".join(well)) if well else Text()
-    return Group(fine, *told)
+    bad = sorted((one for part in found for one in part.findings), key=lambda one: SEVERITIES.index(one.severity))
+    fine = output.hanging(Text("ok       ", "green"), Text(", ".join(well))) if well else Text()
+    return Group(fine, *map(finding, bad))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -70,22 +70,52 @@ def write_json(value: object) -> None:
 
 
 def table(*columns: str, rows: Iterable[Sequence[str | Text]], flexible: str, empty: str = "") -> RenderableType:
-    """A table without lines; columns that begin with ">" are numbers. Only *flexible* is cut when the terminal is narrow."""
-    names = [column.lstrip(">") for column in columns]
+    """A table without lines; columns that begin with ">" are numbers.
+
+    When the terminal is narrow *flexible* is cut, then columns of nothing but zeros are left out, then other texts are cut.
+    """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     if not cells and empty:
         return Text(empty, style="dim")
-    others = sum(
-        max([len(name), *(row[n].cell_len for row in cells)]) + 2 for n, name in enumerate(names) if name != flexible
-    )
-    room = max(console().width - others, 12)
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
-    for column, name in zip(columns, names, strict=True):
-        made.add_column(name, justify="right" if column.startswith(">") else "left", no_wrap=True)
-    for row in cells:
-        row[names.index(flexible)].truncate(room, overflow="ellipsis")
+    width = console().width
+    by_name = {column: [row[n] for row in cells] for n, column in enumerate(columns)}
+    spare, gap = max(_longest(flexible, by_name) - _ROOM, 0), 2
+    if _width(by_name, gap) - spare > width:
+        by_name = {name: told for name, told in by_name.items() if not (name[0] == ">" and _says_nothing(told))}
+    if _width(by_name, gap) - spare > width:
+        gap = 1
+    texts = [name for name in by_name if name[0] != ">"]
+    for name in sorted(texts, key=lambda name: (name != flexible, -_longest(name, by_name))):
+        room = max(_longest(name, by_name) - max(_width(by_name, gap) - width, 0), _SHORTEST, len(name))
+        for cell in by_name[name]:
+            cell.truncate(room, overflow="ellipsis")
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim", show_edge=False)
+    for name in by_name:
+        made.add_column(name.lstrip(">"), justify="right" if name[0] == ">" else "left", no_wrap=True)
+    for row in zip(*by_name.values(), strict=True):
         made.add_row(*row)
     return made
+
+
+_ROOM, _SHORTEST = 16, 8  # what is left of a text that is cut: where others can give way, and in the end
+
+
+def _longest(name: str, by_name: Mapping[str, Sequence[Text]]) -> int:
+    return max([len(name.lstrip(">")), *(cell.cell_len for cell in by_name[name])])
+
+
+def _width(by_name: Mapping[str, Sequence[Text]], gap: int) -> int:
+    return sum(_longest(name, by_name) + gap for name in by_name) - gap
+
+
+def _says_nothing(cells: Sequence[Text]) -> bool:
+    return all(cell.plain in ("0", "") for cell in cells)
+
+
+def hanging(lead: Text, text: Text) -> Text:
+    """*text* after *lead*; the lines that do not fit, and those of *text* itself, begin below its first."""
+    lines = text.wrap(console(), max(console().width - lead.cell_len, 20))
+    return Text.assemble(lead, Text(f"\n{'':{lead.cell_len}}").join(lines))
 
 
 def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> RenderableType:

@@ -72,7 +72,7 @@ def list_runners(
 def queue_table(queues: list[QueueRow]) -> RenderableType:
     """Queues as a table."""
     return output.table(
-        "queue", ">ready", ">scheduled", ">retrying", ">blocked", ">running", ">dead", ">oldest ready", ">runners", "note",
+        "queue", ">ready", ">scheduled", ">retrying", ">blocked", ">running", ">dead", ">oldest", ">runners", "note",
         rows=(
             (
                 queue.name,
@@ -83,7 +83,7 @@ def queue_table(queues: list[QueueRow]) -> RenderableType:
                 output.count(queue.running),
                 output.count(queue.dead, "bold red"),
                 output.rough(queue.oldest_ready),
-                output.count(queue.runners),
+                output.count(queue.runners) if queue.runners else Text("none", style="dim"),
                 _note(queue),
             )
             for queue in queues

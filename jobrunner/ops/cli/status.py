@@ -79,8 +79,8 @@ def _attention(found: Sequence[attention.Attention]) -> list[RenderableType]:
 
 def finding(one: attention.Attention) -> Text:
     """What was found, and below it what shows more or mends it."""
-    style = output.STYLES[one.severity]
-    return Text.assemble((f"{one.severity:9}", style), one.message, (f"\n{'':9}{one.hint}", "dim"))
+    lead = Text(f"{one.severity:9}", output.STYLES[one.severity])
+    return output.hanging(lead, Text.assemble(one.message, (f"\n{one.hint}", "dim")))
 
 
 @dataclass(frozen=True, slots=True)
