@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from jobrunner.errors import JobrunnerError
 from jobrunner.ops.cli import (
+    adopt,
     asyncapi,
     dead,
     demo,
@@ -54,6 +55,7 @@ for part in (run, web, enqueue, publish, status, doctor, queues, trace, sql, dem
 for name, group in (
     ("jobs", jobs.app),
     ("dead", dead.app),
+    ("adopt", adopt.app),
     ("queues", queues.app),
     ("events", events.app),
     ("subs", subs.app),
