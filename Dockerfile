@@ -5,8 +5,9 @@
 #
 # An app goes on top of it:
 #     FROM jobrunner
-#     COPY --chown=root . /app
+#     COPY . /app
 #     CMD ["run", "shop.jobs:app"]
+# What the app needs itself is installed as root before that (docs/deployment.md).
 
 FROM python:3.13-slim AS build
 WORKDIR /src

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,14 +124,18 @@ def _of_queues(
         if queue.paused_at is not None:
             if waits:
                 message = f"queue {queue.name} is paused by {queue.paused_by}, {_jobs(waits)}"
-                yield Attention("queue_paused", "notice", queue.name, message, f"jobrunner queues resume {queue.name}")
+                yield Attention(
+                    "queue_paused", "notice", queue.name, message, f"jobrunner queues resume {shlex.quote(queue.name)}"
+                )
         elif waits and some_alive and not queue.runners:
             message = f"{_jobs(waits)} in queue {queue.name}, which no live runner reads"
-            yield Attention("queue_unread", "error", queue.name, message, f"jobrunner run APP --queue {queue.name}")
+            yield Attention(
+                "queue_unread", "error", queue.name, message, f"jobrunner run APP --queue {shlex.quote(queue.name)}"
+            )
         elif queue.runners and queue.oldest_ready is not None and queue.oldest_ready > LAGGING:
             age = brief(timedelta(seconds=int(queue.oldest_ready.total_seconds())))
             message = f"queue {queue.name} lags: its oldest ready job has been due for {age}"
-            hint = f"jobrunner jobs list --state ready --queue {queue.name}"
+            hint = f"jobrunner jobs list --state ready --queue {shlex.quote(queue.name)}"
             if strange := [one for one in unknown if one.queue == queue.name and one.ready]:
                 message += f"; task {strange[0].task}: no live runner knows it"
                 hint = _START
@@ -192,15 +197,23 @@ def _of_subscription(row: SubscriptionRow) -> Iterator[Attention]:
             message = (
                 f"subscription {name} is paused {'by itself' if by_itself else f'by {row.paused_by}'}, {waits}{because}"
             )
-            hint = f"jobrunner subs show {name}" if by_itself else f"jobrunner subs resume {name}"
+            hint = (
+                f"jobrunner subs show {shlex.quote(name)}"
+                if by_itself
+                else f"jobrunner subs resume {shlex.quote(name)}"
+            )
             yield Attention("subscription_paused", "error" if by_itself else "notice", name, message, hint)
         case "blocked":
             keys = f"{row.blocked_keys:,} key{'s' * (row.blocked_keys != 1)}"
             message = f"{keys} of subscription {name} cannot go on behind a dead delivery"
-            yield Attention("subscription_blocked", "warning", name, message, f"jobrunner subs show {name}")
+            yield Attention(
+                "subscription_blocked", "warning", name, message, f"jobrunner subs show {shlex.quote(name)}"
+            )
         case "lagging" if row.lag is not None:
             message = f"subscription {name} lags: {waits}, the oldest for {_rough(row.lag)}"
-            yield Attention("subscription_lagging", "warning", name, message, f"jobrunner subs show {name}")
+            yield Attention(
+                "subscription_lagging", "warning", name, message, f"jobrunner subs show {shlex.quote(name)}"
+            )
 
 
 def _rough(age: timedelta) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -109,7 +110,9 @@ def _of_privileges(server: ServerRow) -> Findings:
         yield Attention("functions_open", "warning", "", message, "jobrunner sql roles | psql, as a superuser")
     if not server.sees_all_sessions:
         message = f"role {server.role} sees its own sessions only: who holds old snapshots may stay hidden here"
-        yield Attention("sessions_hidden", "notice", server.role, message, f"grant pg_read_all_stats to {server.role}")
+        yield Attention(
+            "sessions_hidden", "notice", server.role, message, f"grant pg_read_all_stats to {_name(server.role)}"
+        )
 
 
 def _of_vacuum(facts: Facts) -> Findings:
@@ -137,10 +140,12 @@ def _of_blockers(blockers: Sequence[BlockerRow]) -> Findings:
         match one.kind:
             case "prepared":
                 message = f"transaction {one.name}, prepared by {who}, has waited for {age} to be committed"
-                yield Attention("old_snapshot", "warning", one.name or "", message, f"rollback prepared '{one.name}'")
+                yield Attention(
+                    "old_snapshot", "warning", one.name or "", message, f"rollback prepared {_literal(one.name)}"
+                )
             case "slot":
                 message = f"replication slot {one.name} holds a snapshot that is {one.xmin_age:,} transactions old"
-                hint = f"select pg_drop_replication_slot('{one.name}'), if nobody needs it"
+                hint = f"select pg_drop_replication_slot({_literal(one.name)}), if nobody needs it"
                 yield Attention("old_snapshot", "warning", one.name or "", message, hint)
             case _:
                 does = "does nothing in a transaction" if one.kind == "idle_in_tx" else "is in a transaction"
@@ -190,3 +195,13 @@ def _of_deaths(deaths: Deaths) -> Findings:
     if deaths.last_hour >= max(_FEW_DEATHS, _GROWTH * deaths.usual):
         message = f"{deaths.last_hour:,} jobs died within the last hour, usually {deaths.usual:g}"
         yield Attention("dead_growth", "warning", "", message, "jobrunner dead groups")
+
+
+def _literal(text: str | None) -> str:
+    """*text* as SQL writes it."""
+    return "'" + (text or "").replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    """*name* as SQL writes it: in quotes where it is no plain word."""
+    return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'

@@ -11,6 +11,7 @@ declare
     _f record;
     _n bigint;
     _x record;
+    _queue text;                                                    -- as a shell takes it
 begin
     select * into _j from jobrunner.jobs j where j.id = _id;
     if not found then
@@ -21,6 +22,8 @@ begin
         return format('Job %s is over: it %s at %s%s.', _id, case _f.state when 'cancelled' then 'was cancelled' else _f.state end,
             to_char(_f.finished_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS "UTC"'), coalesce(' (' || _f.reason || ')', ''));
     end if;
+
+    _queue := case when _j.queue ~ '^[\w./:@%+=,-]+$' then _j.queue else quote_literal(_j.queue) end;
 
     case _j.state
     when 'running' then
@@ -74,7 +77,7 @@ begin
         select * into _x from jobrunner.queues q where q.name = _j.queue and q.paused_at is not null;
         if found then
             return format('Job %s is ready, but queue %s is paused since %s by %s: jobrunner queues resume %s', _id, _j.queue,
-                to_char(_x.paused_at at time zone 'utc', 'YYYY-MM-DD HH24:MI "UTC"'), _x.paused_by, _j.queue);
+                to_char(_x.paused_at at time zone 'utc', 'YYYY-MM-DD HH24:MI "UTC"'), _x.paused_by, _queue);
         end if;
         select
             count(*) as alive,
@@ -88,7 +91,7 @@ begin
         if _x.alive = 0 then
             return format('Job %s is ready and no runner is alive: jobrunner run APP', _id);
         elsif _x.here = 0 then
-            return format('Job %s is ready, but none of the %s live runners reads queue %s: jobrunner run APP --queue %s', _id, _x.alive, _j.queue, _j.queue);
+            return format('Job %s is ready, but none of the %s live runners reads queue %s: jobrunner run APP --queue %s', _id, _x.alive, _j.queue, _queue);
         elsif _x.able = 0 then
             return format('Job %s is ready, but no live runner of queue %s knows task %s version %s: start one with the code that has it', _id, _j.queue, _j.task, _j.version);
         end if;

@@ -567,7 +567,8 @@ found as (
         and q.waiting > 0
     union all
     select 'queue_unread', 'error', q.queue, q.waiting, 'job', null, format('{n} in queue %s, which no live runner reads', q.queue),
-        format('start one: jobrunner run APP --queue %s', q.queue)
+        'start one: jobrunner run APP --queue '
+            || case when q.queue ~ '^[\w./:@%+=,-]+$' then q.queue else quote_literal(q.queue) end    -- as a shell takes it
     from queues q
     where q.paused_at is null
         and q.waiting > 0

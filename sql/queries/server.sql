@@ -6,7 +6,12 @@ select
     current_setting('track_counts')::boolean as track_counts,
     pg_is_in_recovery() as is_standby,
     round(pg_notification_queue_usage()::numeric, 3)::float8 as notifications,
-    (select count(*) from pg_stat_activity a where a.backend_type = 'client backend') as sessions,
+    (                                              -- who may not see others' sessions sees that they are there, not what they are
+        select count(*)
+        from pg_stat_activity a
+        where a.usesysid is not null
+            and coalesce(a.backend_type, 'client backend') = 'client backend'
+    ) as sessions,
     current_setting('max_connections')::int as max_connections,
     session_user::text as role,
     (pg_has_role('pg_read_all_stats', 'usage') or pg_has_role('pg_monitor', 'usage')) as sees_all_sessions,
@@ -14,7 +19,12 @@ select
         select c.relname::text collate "C"
         from pg_class c
         where c.relnamespace = 'jobrunner'::regnamespace
-            and 'autovacuum_enabled=false' = any (c.reloptions)
+            and exists (
+                select
+                from pg_options_to_table(c.reloptions) o
+                where o.option_name = 'autovacuum_enabled'
+                    and not o.option_value::boolean
+            )
         order by 1
     ) as never_vacuumed,
     array(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.pg16
 Finding = tuple[str, str, str, str]
 
 
-def by_status(conn: Connection) -> list[Finding]:
+def seen_by_status(conn: Connection) -> list[attention.Attention]:
     """What the command line finds."""
-    found = attention.findings(
+    return attention.findings(
         overview.list_queues(conn),
         overview.list_runners(conn),
         overview.recent(conn, minutes=5),
@@ -33,7 +34,10 @@ def by_status(conn: Connection) -> list[Finding]:
             event_overview.list_sagas_in_need(conn),
         ),
     )
-    return [(one.code, one.severity, one.subject, one.message) for one in found]
+
+
+def by_status(conn: Connection) -> list[Finding]:
+    return [(one.code, one.severity, one.subject, one.message) for one in seen_by_status(conn)]
 
 
 def by_view(conn: Connection) -> list[Finding]:
@@ -209,3 +213,21 @@ def test_a_hint_that_is_sql_runs(tx: Connection, name: str) -> None:
                 tx.execute(hint.encode())
         else:
             assert hint.startswith(("start ", "set ")), hint
+
+
+@pytest.mark.parametrize("queue", ["mail; touch x", "mail$(touch x)", "two words & more"])
+def test_a_command_can_be_pasted_whatever_the_queue_is_called(tx: Connection, queue: str) -> None:
+    calls.register(tx, 1, ["shop.send"])
+    tx.execute("update jobrunner.runners set queues = '{default}'")
+    job = calls.enqueue(tx, "shop.send", queue=queue)
+    told = [calls.value(tx, "select hint from jobrunner.v_attention where code = 'queue_unread'")]
+    told += [one.hint for one in seen_by_status(tx) if one.code == "queue_unread"]
+    told += [calls.value(tx, "select jobrunner.why(%s)", job)]
+    tx.execute("select jobrunner.op_pause(%s, 'ann')", [queue])
+    told += [one.hint for one in seen_by_status(tx) if one.code == "queue_paused"]
+    told += [calls.value(tx, "select jobrunner.why(%s)", job)]
+
+    assert len(told) == 5
+    for one in told:
+        *_, named = shlex.split("jobrunner " + one.rpartition("jobrunner ")[2])
+        assert named == queue, one

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from jobrunner.store import condition
 from jobrunner.store.migrate import roles
-from tests.conftest import Connection, Login
+from tests.conftest import Connect, Connection, Login
 from tests.ops.shell import Shell, bury, enqueue, register, spawn, states
 
 pytestmark = pytest.mark.pg16
@@ -149,6 +150,16 @@ def test_a_reader_looks_and_changes_nothing(reader: Shell, conn: Connection) -> 
         assert "may not use function" in refused.err
         assert "`jobrunner sql roles` has them all" in refused.err
     assert states(conn) == {job: "ready"}
+
+
+def test_a_reader_counts_the_sessions_that_it_may_not_see(login: Login, connect: Connect) -> None:
+    others = [connect() for _ in range(5)]
+
+    with psycopg.connect(login("reader")) as mine:
+        told = condition.server(mine)
+
+    assert not told.sees_all_sessions
+    assert told.sessions > len(others)
 
 
 def test_who_enqueues_and_reads_uses_both_commands(

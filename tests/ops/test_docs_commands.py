@@ -58,3 +58,23 @@ def test_the_reader_of_pages_finds_what_is_wrong() -> None:
     assert problem("queues lost") == "there is no command lost"
     assert problem("run shop:app --slotz 3") == "run takes no --slotz"
     assert len(list(told(ROOT / "docs" / "cli.md"))) > 30
+
+
+def test_what_troubleshooting_quotes_of_why_is_what_why_says() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (`.*?) \|", page.partition("## A job does not start")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    quoted = [quote for row in rows for quote in re.findall("`([^`]+)`", row)]
+    source = (ROOT / "sql" / "functions" / "why.sql").read_text(encoding="utf-8")
+    # "starts in" and "is tried again in" are one format with a case of its own.
+    said = re.sub(r"format\('Job %s %s in %s", "'starts in %s' 'is tried again in %s", source)
+
+    wrong = [
+        quote
+        for quote in quoted
+        if not re.search("[^']*".join(re.escape(part) for part in re.split("…|(?<![0-9])0(?![0-9])", quote)), said)
+    ]
+
+    assert len(quoted) > 8
+    assert not wrong

@@ -98,6 +98,18 @@ def test_runners_of_other_versions_and_deaths_that_grow() -> None:
     assert found(replace(FACTS, deaths=Deaths(last_hour=100, usual=50.0))) == {}
 
 
+def test_a_cure_can_be_pasted_whatever_the_name_is() -> None:
+    held = BlockerRow(
+        pid=None, kind="prepared", name="o'hara", age=timedelta(hours=1), xmin_age=5, role="bob", application=None,
+        query_head=None,
+    )  # fmt: skip
+    facts = replace(FACTS, blockers=[held], server=replace(WELL, role="web-pages", sees_all_sessions=False))
+
+    cures = [one.hint for part in doctor.examine(facts, []) for one in part.findings]
+
+    assert cures == ['grant pg_read_all_stats to "web-pages"', "rollback prepared 'o''hara'"]
+
+
 def test_what_attention_tells_less_well_is_told_once() -> None:
     old = Attention("old_transaction", "warning", "", "a transaction …", "…")
     lost = Attention("queue_unread", "error", "mail", "…", "…")
@@ -158,8 +170,9 @@ def test_who_holds_an_old_snapshot_is_named_and_the_cure_ends_it(
         sleeper.execute("select 1")
 
 
-def test_a_table_without_autovacuum(shell: Shell, conn: Connection) -> None:
-    conn.execute("alter table jobrunner.jobs set (autovacuum_enabled = false)")
+@pytest.mark.parametrize("off", ["false", "off", "0"])
+def test_a_table_without_autovacuum(shell: Shell, conn: Connection, off: str) -> None:
+    conn.execute(f"alter table jobrunner.jobs set (autovacuum_enabled = {off})".encode())
 
     with mended(shell, conn, "autovacuum_off") as one:
         conn.execute(one["hint"])
