@@ -29,7 +29,7 @@ def test_eight_sessions_keep_the_key_protocol(dsn: str) -> None:
         "settled scheduled",
         "cancelled",
     ):
-        assert hammered.did[happened] > 10, f"the hammer did not hit: {hammered.did}"
+        assert hammered.did[happened] > 2, f"the hammer did not hit: {hammered.did}"
 
 
 @pytest.mark.slow
