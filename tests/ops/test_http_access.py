@@ -13,6 +13,7 @@ from jobrunner import App, Context, Runner
 from jobrunner.errors import ConfigError
 from jobrunner.ops.http import create_app
 from jobrunner.ops.http.app import probe_app
+from tests.conftest import Login
 from tests.ops.asgi import ask
 
 TOKEN = "correct-horse-battery"
@@ -111,6 +112,20 @@ async def test_without_a_token_only_localhost_is_answered(host: str, status: int
     app = create_app(NOWHERE, local=True)
 
     assert (await ask(app, "/static/style.css", host=host)).status == status
+
+
+async def test_a_runner_says_where_the_rest_is() -> None:
+    answer = await ask(probe_app(runner(), local=True), "/api/v1/overview")
+
+    assert answer.status == 404
+    assert "`jobrunner web`" in answer.json["detail"]
+
+
+async def test_a_login_that_may_not_look_is_not_ready(login: Login) -> None:
+    for role, status in (("reader", 200), ("runner", 503), ("enqueue", 503)):
+        app = create_app(login(role), local=True)
+        assert (await ask(app, "/readyz")).status == status, role
+        app.state.reader.close()
 
 
 def test_an_app_says_who_may_look() -> None:

@@ -73,7 +73,14 @@ def probe_app(runner: Runner, *, token: str | None = None, local: bool = False) 
     async def metrics(request: Request) -> Response:
         return scrape.answer(request, collector)
 
-    routes = [*probes.of_runner(runner), Route("/metrics", metrics, methods=["GET"])]
+    async def nothing(request: Request) -> Response:
+        raise Problem(404, "a runner has livez, readyz, startupz and metrics; for all else there is `jobrunner web`")
+
+    routes = [
+        *probes.of_runner(runner),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/{path:path}", nothing, methods=["GET"]),
+    ]
     return _app(routes, problems.answer, token, local=local)
 
 
