@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from jobrunner.ops.attention import Attention
 from jobrunner.policy.durations import brief
-from jobrunner.store.condition import BlockerRow, Deaths, ServerRow, TableRow
+from jobrunner.store.condition import BlockerRow, Deaths, LockRow, ServerRow, TableRow
 from jobrunner.store.migrate import SCHEMA_VERSION, Installed
 from jobrunner.store.rows import RunnerRow
 
@@ -65,6 +65,24 @@ def examine(facts: Facts, work: Sequence[Attention]) -> list[Examination]:
     # Told better here: with who it is, and for every table.
     ours = [one for one in work if one.code not in {"old_transaction", "partitions_short"}]
     return [*(Examination(name, list(found)) for name, found in parts.items()), Examination("work", ours)]
+
+
+def examine_locks(holders: Sequence[LockRow]) -> list[Examination]:
+    """What there is to say where the tables cannot be read, because *holders* have, or wait for, the whole of one."""
+    return [Examination("locks", list(_of_locks(holders)))]
+
+
+def _of_locks(holders: Sequence[LockRow]) -> Findings:
+    for one in holders:
+        who = ", ".join(filter(None, (f"role {one.role}" if one.role else "", one.application)))
+        since = "" if one.age is None else f" for {brief(timedelta(seconds=int(one.age.total_seconds())))}"
+        message = (
+            f"pid {one.pid} ({who}) has locked table {one.table_name}, or waits to{since}: everybody waits behind it"
+        )
+        yield Attention("table_locked", "error", one.table_name, message, f"select pg_terminate_backend({one.pid})")
+    if not holders:
+        message = "a table was locked until now, and could not be looked at"
+        yield Attention("table_locked", "error", "", message, "jobrunner doctor, once more")
 
 
 def _of_server(server: ServerRow) -> Findings:

@@ -13,6 +13,7 @@ _BLOCKERS = query("blockers")
 _TABLES = query("tables")
 _SERVER = query("server")
 _DEATHS = query("deaths")
+_LOCK_HOLDERS = query("lock_holders")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,19 @@ class ServerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockRow:
+    """A session behind which everybody waits."""
+
+    pid: int
+    role: str | None
+    application: str | None
+    table_name: str
+    """One of those that it has, or waits for."""
+    age: timedelta | None
+    """Of its transaction; None where this role may not see it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deaths:
     """Jobs that died."""
 
@@ -95,6 +109,11 @@ def server(conn: Connection) -> ServerRow:
     """What jobrunner needs of the server."""
     functions = [PurePosixPath(path).stem for path in names("functions")]
     return rows(conn, ServerRow, _SERVER, {"functions": functions})[0]
+
+
+def lock_holders(conn: Connection) -> list[LockRow]:
+    """Who keeps everybody from reading a table; never waits for a table itself."""
+    return rows(conn, LockRow, _LOCK_HOLDERS, {})
 
 
 def deaths(conn: Connection) -> Deaths:

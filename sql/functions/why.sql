@@ -41,7 +41,10 @@ begin
             case when _j.failures > 0 then 'is tried again' else 'starts' end, date_trunc('second', _j.run_at - now()), _j.failures, _j.max_attempts, _id);
     when 'dead' then
         return format('Job %s is dead (%s): %s; to give it another life: jobrunner dead requeue %s', _id, coalesce(_j.reason, 'unknown'),
-            coalesce(_j.error, 'no error was kept'), _id);
+            coalesce(
+                regexp_replace(left(_j.error, 300), '\s+', ' ', 'g') || case when length(_j.error) > 300 then '…' else '' end,
+                'no error was kept'
+            ), _id);
     when 'succeeded', 'cancelled' then
         return format('Job %s is over (%s) and about to move to history.', _id, _j.state);
     when 'blocked' then

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +21,7 @@ from jobrunner.store.rows import RunnerRow
 from tests.conftest import Connect, Connection
 from tests.ops.shell import Shell
 from tests.store import calls
+from tests.support import wait_until
 
 WELL = ServerRow(
     major=18, encoding="UTF8", autovacuum=True, track_counts=True, is_standby=False, notifications=0.0, sessions=5,
@@ -168,6 +170,37 @@ def test_who_holds_an_old_snapshot_is_named_and_the_cure_ends_it(
         conn.execute(one["hint"])
     with pytest.raises(psycopg.OperationalError):
         sleeper.execute("select 1")
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["has", "waits for"])
+def test_who_locks_a_table_is_named_where_nothing_can_be_read(
+    shell: Shell,
+    conn: Connection,
+    connect: Connect,
+    blocked: Callable[[Connection], None],
+    monkeypatch: pytest.MonkeyPatch,
+    waits: bool,
+) -> None:
+    monkeypatch.setattr("jobrunner.ops.cli.doctor.PATIENCE", "100ms")
+    reading, locking = (connect(autocommit=False, application_name=name) for name in ("a report", "a migration"))
+    lock = "lock table jobrunner.jobs in access exclusive mode"
+    with ThreadPoolExecutor(1) as threads:
+        if waits:
+            reading.execute("select from jobrunner.jobs")
+            waiting = threads.submit(locking.execute, lock)
+            blocked(locking)
+        else:
+            locking.execute(lock)
+
+        with mended(shell, conn, "table_locked") as one:
+            assert one["subject"] == "jobs"
+            assert f"pid {locking.info.backend_pid} (" in one["message"]
+            assert "a migration" in one["message"]
+            conn.execute(one["hint"])
+            wait_until(lambda: not condition.lock_holders(conn), what="the end of the session")
+        if waits:
+            with pytest.raises(psycopg.OperationalError):
+                waiting.result(10)
 
 
 @pytest.mark.parametrize("off", ["false", "off", "0"])

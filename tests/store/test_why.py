@@ -115,6 +115,20 @@ def test_a_dead_job_an_ended_one_and_one_in_history(conn: Connection) -> None:
     assert why(conn, 999) == "Job 999 is not here: no such id, or its history was dropped."
 
 
+def test_a_long_error_leaves_the_sentence_one(conn: Connection) -> None:
+    dead = enqueue(conn)
+    error = "ValidationError: 2 errors\n  order_id\n    must be a number\n" + "x" * 30_000
+    conn.execute(
+        "update jobrunner.jobs set state = 'dead', finished_at = now(), reason = 'exhausted', error = %s", [error]
+    )
+
+    told = why(conn, dead)
+
+    assert told.startswith(f"Job {dead} is dead (exhausted): ValidationError: 2 errors order_id must be a number xxx")
+    assert told.endswith(f"x…; to give it another life: jobrunner dead requeue {dead}")
+    assert len(told) < 450
+
+
 @pytest.mark.parametrize("blocked_on", ["parents", "limit"])
 def test_every_other_block_has_a_sentence(conn: Connection, blocked_on: str) -> None:
     job_id = enqueue(conn)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import typer
+from psycopg.errors import LockNotAvailable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -20,6 +21,9 @@ from jobrunner.ops.look import look
 from jobrunner.store import condition, overview
 from jobrunner.store.migrate import installed
 
+PATIENCE = "3s"
+"""How long it waits for a table that somebody has locked."""
+
 top = typer.Typer()
 
 
@@ -30,8 +34,13 @@ def examine(session: Session) -> None:
     Exits with 3 when there is an error or a warning. Reads the whole table of jobs.
     """
     with session.connect() as conn:
-        found = doctor.examine(_facts(conn), look(conn).attention)
         at = overview.clock(conn)
+        try:
+            with conn.transaction():
+                conn.execute("select set_config('lock_timeout', %s, true)", [PATIENCE])
+                found = doctor.examine(_facts(conn), look(conn).attention)
+        except LockNotAvailable:
+            found = doctor.examine_locks(condition.lock_holders(conn))
     bad = [one for part in found for one in part.findings if one.severity != "notice"]
     shape = {
         "at": at,
