@@ -83,6 +83,7 @@ RAISED = {
     "long": ("ValueError", "xxxx"),
     "Unpicklable": ("tests.worker.zoo.Unpicklable", "one"),
     "surrogate": ("ValueError", "half a pair \ufffd"),
+    "Unreadable": ("LookupError", "gone by now"),
 }
 """What fails its job and leaves its process well."""
 
