@@ -11,7 +11,7 @@
 | claimer.woken         |                    | reason                   | it slept and goes on: notify, poll, timer or local       |
 | jobs.claimed          | jobs               |                          | one claim that brought any                               |
 | jobs.succeeded        | jobs               |                          | one settlement of successes was accepted                 |
-| jobs.settled          | jobs               |                          | one settlement of other outcomes was accepted            |
+| jobs.settled          | jobs               | handed_back (of them)    | one settlement of other outcomes was accepted            |
 | jobs.stale            | jobs               | ids                      | settlements were refused: another attempt has the job    |
 | jobs.rescued          | jobs               |                          | jobs of dead runners were given back                     |
 | jobs.parked           | jobs               | queue                    | jobs of unknown tasks were put out of the way            |

@@ -85,10 +85,9 @@ class Child:
         ctx = Context(run.job, ChildLending(self._start.dsn, run, self._note))
         current.set(ctx)
         try:
-            answer = self._call(run, task, ctx, arguments)
+            return answered(ctx, self._call(run, task, ctx, arguments))
         except BaseException as error:  # SystemExit too: it fails the job, and the process serves the next
             return _failed(task, ctx, error)
-        return answered(ctx, answer)
 
     def _call(self, run: Run, task: Runnable, ctx: Context, arguments: dict[str, Any]) -> Any:
         if task.is_async:

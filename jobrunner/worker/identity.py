@@ -99,6 +99,15 @@ class Identity:
             if self.runner_id == old:
                 await asyncio.sleep(pause(tries))
         self._hands.let_go(held.keys() - kept)
+        await self._give_back(holders)
         self._telemetry.emit("runner.renewed", len(kept), runner=self.runner_id, old=old)
         self._renewing = None
         self._gate.release("renewing")
+
+    async def _give_back(self, holders: list[int]) -> None:
+        """What is in nobody's hands, at once: a rescue would first see its own heartbeat healthy for half a lease."""
+        try:
+            for holder in holders:
+                await self._link.run(runners.stop, holder)
+        except (Lost, psycopg.Error) as error:
+            log.info("renewal: left to the rescue: %s", error)

@@ -24,8 +24,8 @@ _STATM = Path("/proc/self/statm")
 class Recycling:
     """Calls *ask* once when a limit is reached, with "jobs" or "memory" and why in words; None is no limit.
 
-    *max_jobs*: runs that ended, whatever their outcome; up to a tenth less, at random. *max_rss*: bytes of resident memory of
-    this process, without its children.
+    *max_jobs*: runs that ended, whatever their outcome, and none that was handed back; up to a tenth less, at random. *max_rss*:
+    bytes of resident memory of this process, without its children.
     """
 
     def __init__(self, max_jobs: int | None, max_rss: int | None, ask: Callable[[str, str], None]) -> None:
@@ -37,7 +37,7 @@ class Recycling:
         """An observer of the runner's telemetry."""
         if event not in ("jobs.succeeded", "jobs.settled"):
             return
-        self._jobs += n
+        self._jobs += n - int(facts.get("handed_back", 0))
         if self._left is not None and self._jobs >= self._left:
             self._end("jobs", f"{self._jobs} jobs have run")
 

@@ -124,9 +124,12 @@ class Remote:
     def kill(self) -> None:
         """End it now, with all that its handlers have started. Safe to call twice."""
         if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
         self._writer.close()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _hear(self, run: Run) -> Begun | Moved | Ended | None:
         """What it says next of *run*; None when nothing more can come. Raises Broken. May be cancelled between any two bytes."""
@@ -151,6 +154,7 @@ class Remote:
 
     async def _watch(self) -> None:
         await self._process.wait()
+        self._kill_group()  # what it had started: its number is nobody else's while one of them lives
         if not self._writer.is_closing():
             await asyncio.sleep(_LAST_FRAME)
         self._writer.transport.abort()

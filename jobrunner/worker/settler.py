@@ -238,7 +238,8 @@ class Settler:
             if len(rows) == 1:
                 return await self._unwritable(runner, *rows[0], error)
             return await self._halves(self._settle, runner, rows)
-        self._telemetry.emit("jobs.settled", len(settled))
+        handed_back = sum(row.outcome == "handed_back" for _, row in rows if row.job_id in settled)
+        self._telemetry.emit("jobs.settled", len(settled), handed_back=handed_back)
         if any(settlement.delay is not None for _, settlement in rows):
             self._intake.wake()  # it may be due before the next poll
         elif any(settlement.keyed or settlement.state is State.READY for _, settlement in rows):

@@ -119,14 +119,14 @@ class Supervisor:
                     break
 
     async def _relieve(self, number: int) -> bool:
-        """Replaces the child of this place without a gap. False: its successor never got ready, and it stays."""
+        """Replaces the child of this place without a gap. False: its successor never got ready, or died of it, and it stays."""
         old = next((child for child in self._children if child.number == number and child.kept), None)
         if old is None:
             return True  # it is about to be started, with the code that is there by then
         new = await self._start(number, kept=False)
         if new is not None:
             await self._until(new.ready, new.ended)
-        if new is None or not new.ready.is_set():
+        if new is None or not new.ready.is_set() or new.ended.is_set():
             if not self._over.is_set():
                 log.error("no new child gets ready: the others stay as they are")
             return False

@@ -211,7 +211,7 @@ def _worker(hammer: Hammer, dice: random.Random, number: int) -> None:
                 continue
             if dice.random() < 0.2:
                 hammer.over.wait(dice.random() * 0.005)
-            if not calm and dice.random() < 0.02:
+            if not calm and dice.random() < 0.05:
                 zombies.append((time.monotonic() + dice.random() * 0.2, me, claims))
                 calls.lose(conn, me)
                 me = calls.register(conn, me + 1)

@@ -55,6 +55,27 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_leaves_nothing_st
     assert one(conn, "select max(attempt), max(crashes), max(failures) from jobrunner.finished_jobs") == (2, 0, 0)
 
 
+async def test_what_an_old_id_still_holds_comes_back_with_the_renewal_and_not_with_the_next_scan(
+    app: App, dsn: str, conn: Connection
+) -> None:
+    """A scan trusts its own heartbeat after half a lease: after an outage that broke every connection, 30 s here."""
+
+    @app.task
+    async def t(ctx: Context) -> None:
+        """Claimed, and in nobody's hands."""
+
+    async with Runner(app, dsn, **{**FAST, "lease": "60s"}) as runner:
+        job_id = app.enqueue(conn, t.job(), delay="1h")
+        conn.execute(
+            "update jobrunner.jobs set state = 'running', attempt = 1, runner_id = %s, started_at = now()",
+            [runner.runner_id],
+        )
+        terminate(conn, "claim")
+
+        await eventually(lambda: state(conn, job_id) == "succeeded", 5, "its run")
+    assert one(conn, "select attempt, crashes, failures from jobrunner.finished_jobs") == (2, 0, 0)
+
+
 async def test_a_claim_that_is_cut_off_under_way_loses_nothing(
     app: App, dsn: str, conn: Connection, connect: Connect, blocked: Any
 ) -> None:

@@ -15,10 +15,11 @@ def test_runs_of_every_outcome_count_and_it_asks_once() -> None:
     telemetry.attach(Recycling(9, None, lambda *why: asked.append(why)).observe)
 
     for event, n in (("jobs.claimed", 100), ("jobs.succeeded", 5), ("jobs.settled", 3)):
-        telemetry.emit(event, n)
+        telemetry.emit(event, n, handed_back=0)
+    telemetry.emit("jobs.settled", 50, handed_back=50)
     assert asked == []
     for _ in range(2):
-        telemetry.emit("jobs.settled")
+        telemetry.emit("jobs.settled", handed_back=0)
 
     assert asked == [("jobs", "9 jobs have run")]
 

@@ -162,7 +162,8 @@ async def test_what_is_prefetched_is_never_keyed_or_once_crashed_and_goes_back_w
         await eventually(lambda: len(runner._slots.buffered()) == 5, what="the prefetch")
         assert {job.id for job in runner._slots.buffered()} == set(plain)
 
-        await events.wait_for("jobs.settled", deadline=6)
+        [settled, *_] = await events.wait_for("jobs.settled", deadline=6)
+        assert settled == {"handed_back": 5}, "no run of its own, for who counts runs"
         handed = conn.execute("select job_id, outcome, reason from jobrunner.attempts order by 1").fetchall()
         assert handed == [(each, "handed_back", "not started") for each in plain]
         assert [state(conn, each) for each in (held, keyed, crashed)] == ["running", "ready", "ready"]

@@ -53,6 +53,11 @@ class Mute(Exception):
         raise SystemExit(3)
 
 
+class Unreadable(dict[str, int]):
+    def items(self) -> Any:
+        raise LookupError("gone by now")
+
+
 class Unpicklable(Exception):
     def __init__(self, one: str, two: threading.Lock) -> None:
         super().__init__(one)
@@ -103,6 +108,8 @@ def die(how: str) -> Any:
             raise Unpicklable("one", threading.Lock())
         case "surrogate":
             raise ValueError("half a pair \ud800")
+        case "Unreadable":
+            return Unreadable(a=1)
         case "_exit":
             os._exit(7)
         case "SIGSEGV":
@@ -113,6 +120,7 @@ def die(how: str) -> Any:
             os.kill(os.getpid(), signal.SIGTERM)
         case "spin":
             spin()
+    return None
 
 
 @app.task(executor="process", retry=ONCE)
