@@ -98,7 +98,7 @@ def test_a_runner_ends_although_the_server_is_away(server: EmbeddedServer, lone:
     if hurry:
         wait_until(lambda: "stopping" in runner.said(), 5, "the first signal's effect")
         runner.send(signal.SIGTERM)
-    runner.ends(within=2 if hurry else 0.3 + 5)
+    runner.ends(within=3 if hurry else 0.3 + 5)
 
     server.restart()
     lone.check_logs()
@@ -117,7 +117,7 @@ def test_a_runner_ends_although_its_statements_wait(rig: Rig, table: str, hurry:
         if hurry:
             wait_until(lambda: "stopping" in runner.said(), 5, "the first signal's effect")
             runner.send(signal.SIGTERM)
-        runner.ends(within=2 if hurry else 0.3 + 5)
+        runner.ends(within=3 if hurry else 0.3 + 5)
         rig.check_logs()
 
 
