@@ -41,7 +41,7 @@ def test_eight_sessions_keep_the_key_protocol_for_a_minute(dsn: str, seed: int) 
     assert hammered.found == [], hammered.did
 
 
-LINGER = ("    perform jobrunner.wake(_queues);", "    perform pg_sleep(0.01), jobrunner.wake(_queues);")
+LINGER = ("    perform jobrunner.wake(_queues);", "    perform pg_sleep(0.05), jobrunner.wake(_queues);")
 """A seat step that stays open for a while: what goes wrong beside it goes wrong at once, however busy the machine is."""
 
 
