@@ -734,10 +734,11 @@ async def test_a_runner_names_what_is_wrong_with_the_database_before_it_writes_a
 
 
 async def test_a_good_bye_is_said_again_where_the_session_had_died_unnoticed(
-    app: App, dsn: str, conn: Connection
+    app: App, direct_dsn: str, conn: Connection
 ) -> None:
+    """Not through a pooler, where sessions belong to nobody."""
     app.task(name="shop.t")(lambda ctx: None)
-    runner = Runner(app, dsn, **{**FAST, "lease": "60s"})  # no scan of it needs that session for a while
+    runner = Runner(app, direct_dsn, **{**FAST, "lease": "60s"})  # no scan of it needs that session for a while
     async with runner:
         await within(5, runner._claimer.resting.wait())
         await eventually(lambda: backend(conn, "settle") is not None)
