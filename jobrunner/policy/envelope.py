@@ -87,6 +87,14 @@ class Envelope:
         return {name: value for name, value in attributes.items() if value is not None}
 
 
+_TREES = 0x6F8D1B1E6B4E8E63 << 64 | 1 << 63
+
+
+def tree_of(job_id: int) -> UUID:
+    """The correlation id of the tree that a job began which nobody caused: its id is the rest (job_correlation.sql)."""
+    return UUID(int=_TREES | job_id)
+
+
 def traced(headers: Mapping[str, Json]) -> dict[str, Json]:
     """Those of *headers* that go from a cause to its effects: the trace context of the W3C."""
     return {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}

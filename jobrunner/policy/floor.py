@@ -61,6 +61,10 @@ NOBODY = Passed(0, [])
 """No open transaction was passed."""
 
 
+LOOK = 500
+"""The most arrivals that one look seats, and the most due jobs that it promotes (tick_v1)."""
+
+
 class Horizon:
     """The largest mark below which nothing can appear, apart from the exceptions it remembers."""
 
@@ -136,6 +140,16 @@ class Floors:
         for index, found in enumerate(order[: last + 1]):
             ceiling = min(horizon.stamp, seqs[found]) if full and index == last else horizon.stamp
             self.ready[found] = max(self.ready[found], ceiling)
+
+    def looked(self, before: Mark, *, seen: int, seated: int, promoted: int) -> None:
+        """Raise the floors of the arrived and the due after a look that took all there was, to the horizon *before* it.
+
+        *seen*: arrivals that it found, -1 when another session seated; *seated*, *promoted*: what it took, at most `LOOK`.
+        """
+        if seen >= 0 and seated == seen < LOOK:
+            self.arrived = max(self.arrived, before.stamp)
+        if promoted < LOOK:
+            self.due = max(self.due, before.at)
 
     def forget_waiting(self) -> None:
         """Look at the arrived and the due from the beginning."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from jobrunner.policy.envelope import tree_of
 from jobrunner.policy.text import describe
 
-_TREES = 0x6F8D1B1E6B4E8E63 << 64 | 1 << 63  # job_correlation.sql
 _current: ContextVar[Claim | None] = ContextVar("jobrunner_procrastinate_claim", default=None)
 
 
@@ -54,7 +54,7 @@ class Claims:
     def took(self, row: dict[str, Any], runner: int) -> None:
         """Remember the job of *row*, claimed by *runner*, for the task that is about to run it."""
         given = row["correlation"]
-        correlation = UUID(given) if given else UUID(int=_TREES | row["id"])
+        correlation = UUID(given) if given else tree_of(row["id"])
         claim = Claim(row["id"], row["attempt"], runner, correlation)
         self._held[claim.job_id] = claim
         _current.set(claim)

@@ -11,14 +11,13 @@ from typing import Any
 from weakref import ref
 
 from procrastinate.worker import Worker
-from psycopg.types.json import Jsonb
 
 from jobrunner.policy.floor import Class, Floors, Horizon, Mark, Snapshot
 from jobrunner.policy.models import MAX_ATTEMPTS
 from jobrunner.procrastinate.ears import ASLEEP, Sleeper
 from jobrunner.procrastinate.housekeeping import Housekeeping
 from jobrunner.procrastinate.talks import Row
-from jobrunner.store.migrate import OLDEST_SCHEMA, SCHEMA_VERSION
+from jobrunner.store.runners import Registration, register_params
 from jobrunner.version import VERSION
 
 _TTL = 30.0
@@ -55,36 +54,28 @@ class WorkerRunner:
         """What the database is told of it."""
         worker = self._worker()
         tasks = worker.app.tasks if worker is not None else {}
-        return {
-            "runner": self.runner,
-            "ttl": timedelta(seconds=self.ttl),
-            "slots": worker.concurrency if worker is not None else 1,
-            "app": "procrastinate",
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": VERSION,
-            "queues": list(worker.queues) if worker is not None and worker.queues else None,
-            "tasks": Jsonb(
-                [
-                    {
-                        "name": name,
-                        "version": 1,
-                        "queue": task.queue,
-                        "priority": task.priority,
-                        "max_attempts": MAX_ATTEMPTS,
-                        "retry": {},
-                    }
-                    for name, task in sorted(tasks.items())
-                ]
-            ),
-            "about": Jsonb(
+        about = Registration(
+            ttl=timedelta(seconds=self.ttl),
+            slots=worker.concurrency if worker is not None else 1,
+            app="procrastinate",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
+            queues=list(worker.queues) if worker is not None and worker.queues else None,
+            tasks=[
                 {
-                    "poll": getattr(worker, "fetch_job_polling_interval", 5.0),
-                    "schema_oldest": OLDEST_SCHEMA,
-                    "schema_newest": SCHEMA_VERSION,
+                    "name": name,
+                    "version": 1,
+                    "queue": task.queue,
+                    "priority": task.priority,
+                    "max_attempts": MAX_ATTEMPTS,
+                    "retry": {},
                 }
-            ),
-        }
+                for name, task in sorted(tasks.items())
+            ],
+            poll=getattr(worker, "fetch_job_polling_interval", 5.0),
+        )
+        return register_params(self.runner, about)
 
     def order(self) -> list[Class]:
         """Which classes to ask: the larger priorities first, among equal ones another queue first each time."""
@@ -120,10 +111,7 @@ class WorkerRunner:
         before = self._horizon.mark
         snapshot = Snapshot.parse(row["snapshot"])
         lower = self._horizon.observe(snapshot, row["drawn"], Mark(row["stamp"], row["at"]), time.monotonic())
-        if row["seen"] >= 0 and row["seated"] == row["seen"] < 500:
-            self.floors.arrived = max(self.floors.arrived, before.stamp)
-        if row["promoted"] < 500:
-            self.floors.due = max(self.floors.due, before.at)
+        self.floors.looked(before, seen=row["seen"], seated=row["seated"], promoted=row["promoted"])
         order = list(zip(params["queues"], params["priorities"], strict=True))
         found = list(zip(row["found_queues"] or [], row["found_priorities"] or [], strict=True))
         self.floors.add(found)

@@ -21,8 +21,8 @@ from jobrunner.procrastinate.housekeeping import unpark
 from jobrunner.procrastinate.runner import WorkerRunner
 from jobrunner.procrastinate.talks import Row, Say, Talk
 from jobrunner.store.queries import query
+from jobrunner.store.runners import REGISTER
 
-_REGISTER = query("register")
 _FETCH = query("procrastinate_fetch")
 _READY_TASKS = query("procrastinate_ready_tasks")
 _BEAT = query("beat")
@@ -48,7 +48,7 @@ class Workers:
     def register_worker(self) -> Talk:
         """[{worker_id}]."""
         runner = WorkerRunner(secrets.randbits(62), _worker_above(), self._stir)
-        yield Say(_REGISTER, runner.registration())
+        yield Say(REGISTER, runner.registration())
         self._runners[runner.runner] = runner
         yield from unpark(runner.tasks)
         return [{"worker_id": runner.runner}]
@@ -106,7 +106,7 @@ class Workers:
         """Go on under a new id, with what is still in hand, fenced by the old one."""
         old, runner.runner = runner.runner, secrets.randbits(62)
         held = self._claims.of_runner(old)
-        yield Say(_REGISTER, runner.registration())
+        yield Say(REGISTER, runner.registration())
         params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
         yield Say(_ADOPT, {"old": old, "new": runner.runner, **params})
         for claim in held:

@@ -15,7 +15,7 @@ from jobrunner.store.jobs import Connection
 from jobrunner.store.migrate import OLDEST_SCHEMA, SCHEMA_VERSION
 from jobrunner.store.queries import query
 
-_REGISTER = query("register")
+REGISTER = query("register")
 _ADOPT = query("adopt")
 _STOP = query("stop")
 _CRASHED = query("crashed")
@@ -39,23 +39,25 @@ class Registration:
     """Seconds between two looks when nothing wakes it."""
 
 
+def register_params(runner: int, about: Registration) -> dict[str, Any]:
+    """The parameters of REGISTER."""
+    return {
+        "runner": runner,
+        "ttl": about.ttl,
+        "slots": about.slots,
+        "app": about.app,
+        "host": about.host,
+        "pid": about.pid,
+        "version": about.version,
+        "queues": about.queues,
+        "tasks": Jsonb(about.tasks),
+        "about": Jsonb({"poll": about.poll, "schema_oldest": OLDEST_SCHEMA, "schema_newest": SCHEMA_VERSION}),
+    }
+
+
 async def register(conn: Connection, runner: int, about: Registration) -> None:
     """Make *runner* and its tasks known. Atomic."""
-    await conn.execute(
-        _REGISTER,
-        {
-            "runner": runner,
-            "ttl": about.ttl,
-            "slots": about.slots,
-            "app": about.app,
-            "host": about.host,
-            "pid": about.pid,
-            "version": about.version,
-            "queues": about.queues,
-            "tasks": Jsonb(about.tasks),
-            "about": Jsonb({"poll": about.poll, "schema_oldest": OLDEST_SCHEMA, "schema_newest": SCHEMA_VERSION}),
-        },
-    )
+    await conn.execute(REGISTER, register_params(runner, about))
 
 
 async def adopt(conn: Connection, old: int, new: int, ids: Sequence[int], attempts: Sequence[int]) -> set[int]:

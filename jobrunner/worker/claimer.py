@@ -177,10 +177,7 @@ class Claimer:
             self._next_wide = self._last_tick + max(_NET, _NET_SHARE * (self._last_tick - began))
         before = self._horizon.mark
         lower = self._horizon.observe(tick.snapshot, tick.drawn, tick.mark, self._last_tick)
-        if tick.seen >= 0 and tick.seated == tick.seen < 500:
-            self._floors.arrived = max(self._floors.arrived, before.stamp)
-        if tick.promoted < 500:
-            self._floors.due = max(self._floors.due, before.at)
+        self._floors.looked(before, seen=tick.seen, seated=tick.seated, promoted=tick.promoted)
         if lower is not None:
             self._floors.lower(lower)
             self._lanes.lower(lower)

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from jobrunner.errors import ConfigError, OutOfBounds, StaleLease
-from jobrunner.policy.envelope import Envelope
+from jobrunner.policy.envelope import Envelope, tree_of
 from jobrunner.policy.models import Claimed, Json
 from jobrunner.policy.outcomes import CancelRequested, HandedBack
 from jobrunner.policy.text import clean
@@ -27,9 +27,6 @@ from jobrunner.store.calls import ADVANCE_STREAM, FENCE, FINISH_IN_PLACE, NAME_C
 log = logging.getLogger("jobrunner.job")
 
 _MESSAGE_BYTES = 1000  # of a progress message
-_TREES = (
-    0x6F8D1B1E6B4E8E63 << 64 | 1 << 63
-)  # correlation ids that start with a job: its id is the rest (job_correlation.sql)
 
 
 class Lender(Protocol):
@@ -161,7 +158,7 @@ class Context:
                 return UUID(given)
             except ValueError:
                 pass
-        return UUID(int=_TREES | self._job.id)
+        return tree_of(self._job.id)
 
     @property
     def envelope(self) -> Envelope:

@@ -449,8 +449,7 @@ class Runner:
 
     def in_hand(self) -> Iterable[Claimed]:
         """Everything claimed that has no accepted settlement yet."""
-        yield from (run.job for run in self._slots.running.values())
-        yield from self._slots.buffered()
+        yield from self._slots.jobs()
         yield from self._settler.pending.jobs()
 
     def let_go(self, ids: set[int]) -> None:

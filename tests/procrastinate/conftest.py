@@ -53,11 +53,19 @@ def make_connector(kind: str, dsn: str) -> Callable[..., Any]:
 
 
 @pytest.fixture
-async def rig(kind: str, dsn: str, make_connector: Callable[..., Any]) -> AsyncIterator[Rig]:
+def make_rig() -> Callable[..., Rig]:
+    """Who runs the jobs: procrastinate's own workers. A module of tests that wants jobrunner's runner has its own."""
+    return Rig
+
+
+@pytest.fixture
+async def rig(
+    kind: str, dsn: str, make_connector: Callable[..., Any], make_rig: Callable[..., Rig]
+) -> AsyncIterator[Rig]:
     """An app that is open, and its workers, which are stopped after the test."""
     app = fresh_app(make_connector(min_size=1, max_size=6))
     async with app.open_async():
-        made = Rig(app, kind, dsn)
+        made = make_rig(app, kind, dsn)
         try:
             yield made
         finally:

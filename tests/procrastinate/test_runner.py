@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from tests.procrastinate import test_ending, test_ours, test_working
-from tests.procrastinate.rig import Rig, RunnerRig, fresh_app
+from tests.procrastinate.rig import RunnerRig
 
 for each in (
     test_ending.test_a_decision_moves_the_job,
@@ -39,11 +38,5 @@ def kind() -> str:
 
 
 @pytest.fixture
-async def rig(kind: str, dsn: str, make_connector: Callable[..., Any]) -> AsyncIterator[Rig]:
-    app = fresh_app(make_connector(min_size=1, max_size=6))
-    async with app.open_async():
-        made = RunnerRig(app, kind, dsn)
-        try:
-            yield made
-        finally:
-            await made.stop()
+def make_rig() -> Callable[..., RunnerRig]:
+    return RunnerRig

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,8 @@ def kind() -> str:
 
 
 @pytest.fixture
-async def rig(kind: str, dsn: str, make_connector: Callable[..., Any]) -> AsyncIterator[RunnerRig]:
-    app = fresh_app(make_connector(min_size=1, max_size=6))
-    async with app.open_async():
-        made = RunnerRig(app, kind, dsn)
-        try:
-            yield made
-        finally:
-            await made.stop()
+def make_rig() -> Callable[..., RunnerRig]:
+    return RunnerRig
 
 
 def rows(rig: RunnerRig, statement: Any, *params: object) -> list[tuple[Any, ...]]:
