@@ -36,12 +36,24 @@ LOG: LiteralString = PARTITIONS.replace("finished_jobs", "events")
 
 
 def test_a_week_of_partitions_is_made_ahead_in_utc_days(conn: Connection) -> None:
-    today = value(conn, "select to_char(now() at time zone 'utc', 'YYYYMMDD')")
+    conn.execute("set timezone = 'Pacific/Kiritimati'")  # 14 hours ahead: half of the time another day
+    for table in column(conn, LOG) + column(conn, PARTITIONS):
+        conn.execute(f"drop table {table}")
 
-    assert len(column(conn, PARTITIONS)) == 8
-    assert column(conn, PARTITIONS)[0] == f"jobrunner.finished_jobs_p{today}"
+    assert value(conn, "select jobrunner.make_partitions('2030-01-01 10:00Z', 7)") == 8
+    week = [f"jobrunner.finished_jobs_p2030010{day}" for day in range(1, 9)]
+    assert column(conn, PARTITIONS) == week
+    assert [name.replace("events", "finished_jobs") for name in column(conn, LOG)] == week
+    assert value(conn, "select jobrunner.make_partitions('2030-01-01 23:59Z', 7)") == 0
+
+
+def test_a_new_schema_has_a_week_of_partitions(conn: Connection) -> None:
+    days = [str(name).removeprefix("jobrunner.finished_jobs_p") for name in column(conn, PARTITIONS)]
+
+    assert len(days) == 8
+    age = value(conn, f"select (now() at time zone 'utc')::date - '{days[0]}'::date")
+    assert age in (0, 1), "of the day on which the run began"
     assert [name.replace("events", "finished_jobs") for name in column(conn, LOG)] == column(conn, PARTITIONS)
-    assert value(conn, "select jobrunner.make_partitions(now(), 7)") == 0
 
 
 @pytest.mark.parametrize("end", ["finish", "settle", "depart"])
@@ -118,7 +130,7 @@ def test_a_day_of_which_only_one_table_has_its_partition_gets_the_other(conn: Co
     conn.execute(f"drop table {column(conn, LOG)[3]}")
     conn.execute(f"drop table {column(conn, PARTITIONS)[5]}")
 
-    assert value(conn, "select jobrunner.make_partitions(now(), 7)") == 2
+    assert value(conn, "select jobrunner.make_partitions(now(), 5)") == 2
     assert len(column(conn, LOG)) == len(column(conn, PARTITIONS)) == 8
 
 
