@@ -496,7 +496,7 @@ def test_tables_are_told_with_their_size_and_the_days_ahead(conn: Connection) ->
     assert not [name for name in found if "_p2" in name], "the days of a table are one row"
     assert found["jobs"]["bytes"] > 100_000
     assert fields(found["jobs"], "oldest_partition", "partitions_ahead") == (None, None)
-    assert found["finished_jobs"]["partitions_ahead"] == 7
+    assert found["finished_jobs"]["partitions_ahead"] in (6, 7), "6 where midnight has passed since the run began"
     assert isinstance(found["finished_jobs"]["oldest_partition"], date)
 
 
