@@ -6,8 +6,8 @@ Its event side is in `publishing`, `reading`, `subscribing`, `sagas` and `dispat
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from psycopg import AsyncConnection, Connection
@@ -17,13 +17,14 @@ from jobrunner.policy.backoff import Backoff
 from jobrunner.policy.durations import duration
 from jobrunner.policy.models import Job, Options, check_integer
 from jobrunner.store.calls import ENQUEUE, ENQUEUE_MANY, enqueue_many_params, enqueue_params
+from jobrunner.worker.bulk import many, many_async
 from jobrunner.worker.context import Context, current
 from jobrunner.worker.dispatching import Dispatching
 from jobrunner.worker.places import check_function
 from jobrunner.worker.publishing import Publishing
 from jobrunner.worker.reading import Reading
 from jobrunner.worker.sagas import Sagas
-from jobrunner.worker.statements import CHUNK, many, many_async, one, one_async, will_be_prepared
+from jobrunner.worker.statements import one, one_async, will_be_prepared
 from jobrunner.worker.subscribing import Subscribing
 from jobrunner.worker.task import Task
 
@@ -187,28 +188,27 @@ class App(Publishing, Reading, Subscribing, Sagas, Dispatching):
     ) -> list[int | None] | Awaitable[list[int | None]]:
         """Write *jobs* in the caller's transaction, thousands in one statement; returns their ids in order.
 
-        None stands where a unique key was taken. *progress* is called with how many are written, after each 5,000. On an
-        autocommit connection without a transaction each 5,000 commit by themselves; in a transaction it is all or nothing.
+        None stands where a unique key was taken. *progress* is called with how many are written, after each 5,000, while no
+        statement is under way. On an autocommit connection without a transaction each 5,000 commit by themselves; in a transaction
+        it is all or nothing. While the server writes 5,000, the next are drawn from *jobs*, which may read from *conn*.
 
         Raises: what `enqueue` raises. Earlier chunks are then written: roll back.
         """
-        chunks = self._chunks(conn, jobs)
+        params = partial(self._many_params, conn)
         if isinstance(conn, AsyncConnection):
-            return many_async(conn, ENQUEUE_MANY, chunks, progress)
-        return many(conn, ENQUEUE_MANY, chunks, progress)
+            return many_async(conn, ENQUEUE_MANY, jobs, params, progress)
+        return many(conn, ENQUEUE_MANY, jobs, params, progress)
 
-    def _chunks(self, conn: Connection[Any] | AsyncConnection[Any], jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
+    def _many_params(self, conn: Connection[Any] | AsyncConnection[Any], jobs: list[Job]) -> dict[str, Any]:
+        for job in jobs:
+            self._check(job)
         ctx = current.get()
-        rest = iter(jobs)
-        while chunk := list(islice(rest, CHUNK)):
-            for job in chunk:
-                self._check(job)
-            yield enqueue_many_params(
-                chunk,
-                notify=not will_be_prepared(conn),
-                cause=ctx.job_id or None if ctx else None,
-                correlation=ctx.correlation_id if ctx else None,
-            )
+        return enqueue_many_params(
+            jobs,
+            notify=not will_be_prepared(conn),
+            cause=ctx.job_id or None if ctx else None,
+            correlation=ctx.correlation_id if ctx else None,
+        )
 
     def _check(self, job: Job) -> None:
         # Another app's task is another service's business; a wrong name with our own prefix is a mistake.

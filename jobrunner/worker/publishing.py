@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, overload
 from uuid import UUID
 
@@ -13,9 +12,10 @@ from jobrunner.policy.envelope import traced
 from jobrunner.policy.events import Event, publication
 from jobrunner.policy.models import Json
 from jobrunner.store.publishing import PUBLISH, PUBLISH_MANY, Origin, publish_many_params, publish_params
+from jobrunner.worker.bulk import many, many_async
 from jobrunner.worker.context import current
 from jobrunner.worker.registry import Registry
-from jobrunner.worker.statements import CHUNK, many, many_async, one, one_async, will_be_prepared
+from jobrunner.worker.statements import one, one_async, will_be_prepared
 
 
 class Publishing(Registry):
@@ -116,32 +116,25 @@ class Publishing(Registry):
         """Write *events*, an aggregate's uncommitted ones or thousands of any, in the caller's transaction; their ids in order.
 
         Their order is their order in the log. *subject*, *headers* and *source* are of all of them; the key comes from each.
-        *progress* is called with how many are written, after each 5,000. On an autocommit connection without a transaction each
-        5,000 commit by themselves; in a transaction it is all or nothing.
+        *progress* is called with how many are written, after each 5,000, while no statement is under way. On an autocommit
+        connection without a transaction each 5,000 commit by themselves; in a transaction it is all or nothing. While the server
+        writes 5,000, the next are drawn from *events*, which may read from *conn*.
 
         Raises: what `publish` raises. Earlier chunks are then written: roll back.
         """
-        chunks = self._event_chunks(conn, events, subject, headers, source)
-        if isinstance(conn, AsyncConnection):
-            return many_async(conn, PUBLISH_MANY, chunks, progress)
-        return many(conn, PUBLISH_MANY, chunks, progress)
+        origin = self._origin(source)
 
-    def _event_chunks(
-        self,
-        conn: Connection[Any] | AsyncConnection[Any],
-        events: Iterable[Event],
-        subject: str | None,
-        headers: Mapping[str, Json] | None,
-        source: str | None,
-    ) -> Iterator[dict[str, Any]]:
-        rest, origin = iter(events), self._origin(source)
-        while chunk := list(islice(rest, CHUNK)):
-            yield publish_many_params(
+        def params(chunk: list[Event]) -> dict[str, Any]:
+            return publish_many_params(
                 [publication(event, subject=subject) for event in chunk],
                 headers or {},
                 origin,
                 notify=not will_be_prepared(conn),
             )
+
+        if isinstance(conn, AsyncConnection):
+            return many_async(conn, PUBLISH_MANY, events, params, progress)
+        return many(conn, PUBLISH_MANY, events, params, progress)
 
     def _origin(self, source: str | None) -> Origin:
         ctx = current.get()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import tuple_row
-
-CHUNK = 5000
-"""Calls or events in one statement: beyond it the rate no longer grows, and memory does."""
 
 
 def will_be_prepared(conn: psycopg.BaseConnection[Any]) -> bool:
@@ -38,33 +34,3 @@ def one(conn: Connection[Any], statement: LiteralString, params: dict[str, Any])
 async def one_async(conn: AsyncConnection[Any], statement: LiteralString, params: dict[str, Any]) -> Any:
     """The only value of a statement that always has one."""
     return (await rows_async(conn, statement, params))[0][0]
-
-
-def many(
-    conn: Connection[Any],
-    statement: LiteralString,
-    chunks: Iterable[dict[str, Any]],
-    progress: Callable[[int], None] | None,
-) -> list[Any]:
-    """The lists that the statement has of *chunks*, as one; *progress* is called with how long it is, after each."""
-    found: list[Any] = []
-    for params in chunks:
-        found += one(conn, statement, params)
-        if progress:
-            progress(len(found))
-    return found
-
-
-async def many_async(
-    conn: AsyncConnection[Any],
-    statement: LiteralString,
-    chunks: Iterable[dict[str, Any]],
-    progress: Callable[[int], None] | None,
-) -> list[Any]:
-    """The lists that the statement has of *chunks*, as one; *progress* is called with how long it is, after each."""
-    found: list[Any] = []
-    for params in chunks:
-        found += await one_async(conn, statement, params)
-        if progress:
-            progress(len(found))
-    return found

@@ -520,7 +520,7 @@ def test_a_hundred_thousand_calls_go_in_with_progress_and_are_drawn_only_as_they
     ids = app.enqueue_many(conn, calls(), progress=lambda n: told.append((n, drawn)))
 
     assert [n for n, _ in told] == list(range(5_000, 100_001, 5_000))
-    assert all(taken == n for n, taken in told), "memory is bounded by a chunk"
+    assert all(n <= taken <= n + 5_000 for n, taken in told), "memory is bounded by two chunks"
     assert len(ids) == len(set(ids)) == 100_000
     assert ids == sorted(each for each in ids if each is not None)
     assert count(conn) == 100_000
