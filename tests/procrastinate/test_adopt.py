@@ -180,6 +180,16 @@ async def test_what_waits_in_a_lock_behind_a_time_stays_behind_it(
     assert ours.ran == [0, 1, 2, 3]
 
 
+def test_what_has_no_lock_waits_for_nobodys_time(conn: Connection, adopt: Callable[..., Any]) -> None:
+    fill(conn, 3, "case when i = 2 then '' end", scheduled_at="case i when 1 then now() + interval '1 day' end")
+
+    report = adopt(code=5)  # an empty lock is refused
+
+    assert (report["moved"], report["scheduled"]) == (2, 1)
+    states = "select args -> 'n', state from jobrunner.jobs order by id"
+    assert conn.execute(states).fetchall() == [(1, "scheduled"), (3, "ready")]
+
+
 async def test_a_lock_stays_as_long_as_a_job_of_it_runs_there(
     theirs: Rig, ours: Rig, conn: Connection, adopt: Callable[..., Any]
 ) -> None:
