@@ -16,7 +16,7 @@ import procrastinate
 import psycopg
 import pytest
 from procrastinate.schema import SchemaManager
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from jobrunner.ops import adopting
 from jobrunner.procrastinate import JobrunnerConnector
@@ -431,6 +431,21 @@ def test_a_second_adoption_waits_for_the_first(conn: Connection, dsn: str) -> No
     out, _ = second.communicate(timeout=20)
     assert (second.returncode, waiting(conn)) == (0, 0)
     assert "moved 3 jobs" in out
+
+
+def test_the_turn_outlives_the_limits_of_a_transaction(conn: Connection, dsn: str) -> None:
+    fill(conn, 1)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    limits = "-c transaction_timeout=200 -c idle_in_transaction_session_timeout=200"
+    process = start(make_conninfo(dsn, options=limits), "--wait")
+    turn = (
+        "select clock_timestamp() - a.xact_start > interval '300 ms' from pg_locks l join pg_stat_activity a using (pid) "
+        "where l.locktype = 'advisory' and l.objid = 727006 and a.datname = current_database()"
+    )
+    wait_until(lambda: conn.execute(turn).fetchone() == (True,) or process.poll() is not None, what="a long turn")
+    conn.execute("update procrastinate_jobs set status = 'failed'")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
 
 
 def counted(conn: Connection) -> tuple[int, int]:

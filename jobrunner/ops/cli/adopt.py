@@ -104,7 +104,7 @@ def _lines(session: Session, advance: output.Advance, total: int) -> Callable[[i
 def _turn(session: Session, other: Connection) -> Iterator[None]:
     """Inside, no second adoption is at work in this database. Held by a transaction of its own, so that a pooler keeps it too."""
     with other.transaction():
-        other.execute("set local idle_in_transaction_session_timeout = 0")
+        adoption.linger(other)
         said = False
         while not adoption.take_turn(other):
             if not said:
