@@ -7,9 +7,11 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import procrastinate
@@ -431,6 +433,32 @@ def test_a_second_adoption_waits_for_the_first(conn: Connection, dsn: str) -> No
     out, _ = second.communicate(timeout=20)
     assert (second.returncode, waiting(conn)) == (0, 0)
     assert "moved 3 jobs" in out
+
+
+def test_it_looks_now_and_then_while_it_waits_for_what_runs_there(
+    conn: Connection, dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(conn, 1)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    pauses, rounds = list[float](), list[None]()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        conn.execute("update procrastinate_jobs set status = 'failed'")
+
+    def round_(self: Any, *, more: bool) -> bool:
+        rounds.append(None)
+        assert len(rounds) < 10, "one round after the other"
+        return look(self, more=more)
+
+    look = adopting.Adoption._round
+    monkeypatch.setattr(adopting.Adoption, "_round", round_)
+    monkeypatch.setattr(adopting, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+
+    result = Shell(dsn, capsys)("adopt", "procrastinate", "--wait")
+
+    assert (result.code, pauses) == (0, [adopting._PAUSE])
+    assert "waiting for 1 job that runs there" in result.err
 
 
 def test_the_turn_outlives_the_limits_of_a_transaction(conn: Connection, dsn: str) -> None:
