@@ -137,7 +137,9 @@ async def test_moved_jobs_run_by_priority_and_id(theirs: Rig, ours: Rig, adopt: 
     assert [n for n in ours.ran if n >= 4] == [6, 4, 5]
 
 
-async def test_a_job_that_was_tried_there_goes_on_counting(theirs: Rig, ours: Rig, adopt: Callable[..., Any]) -> None:
+async def test_a_job_that_was_tried_there_goes_on_counting(
+    theirs: Rig, ours: Rig, conn: Connection, adopt: Callable[..., Any]
+) -> None:
     tried: list[int] = []
     for rig in (theirs, ours):
 
@@ -156,6 +158,7 @@ async def test_a_job_that_was_tried_there_goes_on_counting(theirs: Rig, ours: Ri
     await ours.drain()
 
     assert tried == [1, 2]
+    assert conn.execute("select failures from jobrunner.jobs").fetchone() == (3,)
     assert [(each.status, each.attempts) for each in await ours.manager.list_jobs_async()] == [("failed", 3)]
 
 
@@ -235,6 +238,32 @@ async def test_a_lock_that_has_moved_is_closed_to_the_workers_there_until_it_is_
     assert await theirs.manager.fetch_job(queues=None, worker_id=worker)
 
 
+async def test_a_dead_letter_keeps_no_lock_closed(theirs: Rig, ours: Rig, adopt: Callable[..., Any]) -> None:
+    await theirs.task(lock="l").defer_async()
+    await theirs.manager.register_worker()
+
+    @ours.app.task(name="note")
+    async def note(n: Any = None) -> None:
+        raise ValueError("no")
+
+    assert adopt()["closed_locks"] == 1
+    await ours.drain()
+    assert adopt()["closed_locks"] == 0
+
+
+async def test_a_lock_stays_closed_without_workers_while_one_of_it_waits_there(
+    theirs: Rig, ours: Rig, adopt: Callable[..., Any]
+) -> None:
+    await ours.task(queueing_lock="only").defer_async()
+    await theirs.task(lock="l").defer_async()
+    await theirs.app.configure_task("note", lock="l", queueing_lock="only").defer_async()
+
+    report = adopt()
+
+    assert (report["moved"], report["left"]["queueing_lock"], report["workers"]) == (1, 1, 0)
+    assert report["closed_locks"] == 1
+
+
 async def test_a_queueing_lock_that_is_taken_here_leaves_its_job_there(
     theirs: Rig, ours: Rig, conn: Connection, adopt: Callable[..., Any]
 ) -> None:
@@ -299,6 +328,12 @@ async def test_periodic_marks_come_along(theirs: Rig, ours: Rig, conn: Connectio
     await ours.drain()
     assert ours.ran == [1_700_000_000, 1_700_000_060]
     assert adopt()["periodic_marks"] == 0
+    await defer(theirs, 1_700_000_120)
+    await defer(ours, 1_700_000_180)
+    assert adopt()["periodic_marks"] == 0  # the later one stays
+    await defer(theirs, 1_700_000_240)
+    assert adopt()["periodic_marks"] == 1
+    assert await defer(ours, 1_700_000_240) is None
 
 
 def test_nothing_is_changed_by_a_dry_run(conn: Connection, adopt: Callable[..., Any]) -> None:
