@@ -46,6 +46,8 @@ _KNOWN = {
 """procrastinate's schema as its releases 3.5 to 3.10 have it."""
 
 Advance = Callable[[int], object]
+Waits = Callable[[Undone], object]
+"""Is told, before each pause, for what it waits."""
 
 
 @dataclass(slots=True)
@@ -113,8 +115,8 @@ def undone(conn: Connection, schema: str) -> Undone:
 class Adoption:
     """One run; `report` is what it has done so far."""
 
-    def __init__(self, conn: Connection, schema: str, *, actor: str, advance: Advance) -> None:
-        self._conn, self._schema, self._actor, self._advance = conn, schema, actor, advance
+    def __init__(self, conn: Connection, schema: str, *, actor: str, advance: Advance, waits: Waits) -> None:
+        self._conn, self._schema, self._actor, self._advance, self._waits = conn, schema, actor, advance, waits
         self.report = Report(schema)
         self._older: set[str] = set()  # transactions that may not see yet which locks are closed
         self._patience = _SETTLING
@@ -126,11 +128,14 @@ class Adoption:
             Conflict: somebody holds what it needs, for long; or a table of the user's forbids that jobs go.
         """
         try:
-            rounds = 0
-            while self._round(more=rounds < _MORE) or (wait and not self._over()):
-                rounds += 1
-                if wait and self.report.left:
-                    time.sleep(_PAUSE)
+            rounds = 1
+            while True:
+                while self._round(more=rounds <= _MORE):
+                    rounds += 1
+                if not wait or self._is_over(there := undone(self._conn, self._schema)):
+                    break
+                self._waits(there)
+                time.sleep(_PAUSE)
             self._open()
         except BaseException:
             with suppress(psycopg.Error, Conflict):
@@ -193,10 +198,10 @@ class Adoption:
         self._advance(len(moved))
         return len(moved)
 
-    def _over(self) -> bool:
+    def _is_over(self, there: Undone) -> bool:
         left = set(self.report.left)
         stuck = left <= {"refused", "behind"} and ("behind" not in left or "refused" in left)
-        return stuck and not undone(self._conn, self._schema).running
+        return stuck and not there.running
 
     def _open(self) -> None:
         after, closed = 0, 0

@@ -158,6 +158,10 @@ class SyncJobrunnerConnector(SyncPsycopgConnector):
         if NAMES.get(query) == APPLY_SCHEMA:
             _migrate(_as_dsn(self._options.get("conninfo"), self._options.get("kwargs")))
             return []
+        return self.answer(connection, self._desk.talk(query, arguments))
+
+    def answer(self, connection: psycopg.Connection[Any] | None, talk: Talk) -> list[Row]:
+        """Hold *talk* on *connection*, else on one of the pool."""
 
         def say(step: Say) -> list[Row]:
             if connection is not None:
@@ -165,7 +169,7 @@ class SyncJobrunnerConnector(SyncPsycopgConnector):
             with self.pool.connection() as conn:
                 return execute(conn, self._json_loads, step)
 
-        return drive(self._desk.talk(query, arguments), say)
+        return drive(talk, say)
 
 
 def _pool_options(conninfo: str | None, options: dict[str, Any]) -> dict[str, Any]:

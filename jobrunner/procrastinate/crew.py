@@ -6,16 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, cast
 
 import procrastinate
+import psycopg
 from procrastinate.connector import BaseConnector
 from procrastinate.worker import Worker
 
 from jobrunner.procrastinate.connector import JobrunnerConnector, SyncJobrunnerConnector
-from jobrunner.worker.registry import Host
+from jobrunner.procrastinate.talks import Row, Talk
+from jobrunner.worker.registry import Host, Lend
 from jobrunner.worker.threads import Threads
 
 _POOL: dict[str, Any] = {"min_size": 0, "max_size": 4}
@@ -49,10 +51,7 @@ class Crew:
     @contextlib.asynccontextmanager
     async def at_work(self, host: Host) -> AsyncIterator[None]:
         """While a runner is there. With several in one process the first one's database counts."""
-        defaults: dict[str, Any] = {**self.app.worker_defaults}
-        self.additional_context = defaults.get("additional_context") or {}
-        self.task_middleware = defaults.get("task_middleware") or []
-        self.worker_middleware = defaults.get("worker_middleware") or []
+        defaults = self._read_defaults()
         self.worker = _Foreman(host, self.app, {**defaults, "queues": host.queues, "concurrency": host.size})
         self._visits += 1
         try:
@@ -63,6 +62,20 @@ class Crew:
             self._visits -= 1
             if self._visits == 0:
                 await self._opened.aclose()
+
+    @contextlib.contextmanager
+    def at_rehearsal(self, lend: Lend) -> Iterator[None]:
+        """While a test drains: what the tasks defer goes through *lend*. Nobody listens to the stop() of this worker."""
+        self.worker = Worker(self.app, **self._read_defaults())
+        with self.app.replace_connector(_Borrower(lend, self.app.connector)):
+            yield
+
+    def _read_defaults(self) -> dict[str, Any]:
+        defaults: dict[str, Any] = {**self.app.worker_defaults}
+        self.additional_context = defaults.get("additional_context") or {}
+        self.task_middleware = defaults.get("task_middleware") or []
+        self.worker_middleware = defaults.get("worker_middleware") or []
+        return defaults
 
     async def _open(self, host: Host) -> None:
         self.threads = threads = Threads(host.size)
@@ -90,7 +103,7 @@ class _Connector(JobrunnerConnector):
     """Of an app in a runner: in its threads sync code defers through a sync connector, because the loop is elsewhere."""
 
     def __init__(self, dsn: str, before: BaseConnector) -> None:
-        own = {name: getattr(before, f"_{name}", None) for name in ("json_dumps", "json_loads")}
+        own = _own_json(before)
         super().__init__(dsn, **_POOL, **own)
         self._sync = SyncJobrunnerConnector(dsn, **_POOL, **own)
 
@@ -107,3 +120,31 @@ class _Connector(JobrunnerConnector):
         """Both."""
         self._sync.close()
         await super().close_async()
+
+
+class _Borrower(JobrunnerConnector):
+    """Of an app in a test, which has one connection: each statement blocks, so that no two meet on it."""
+
+    def __init__(self, lend: Lend, before: BaseConnector) -> None:
+        own = _own_json(before)
+        super().__init__(**own)
+        self._sync, lender = SyncJobrunnerConnector(**own), _Lender(lend)
+        self._sync.open(cast("Any", lender))
+
+    def get_sync_connector(self) -> BaseConnector:
+        """The sync one."""
+        return self._sync
+
+    async def _answer(self, connection: psycopg.AsyncConnection[Any] | None, talk: Talk) -> list[Row]:
+        return await super()._answer(connection, talk) if connection is not None else self._sync.answer(None, talk)
+
+
+class _Lender:
+    """What a sync connector knows of its pool."""
+
+    def __init__(self, lend: Lend) -> None:
+        self.connection = lend
+
+
+def _own_json(connector: BaseConnector) -> dict[str, Any]:
+    return {name: getattr(connector, f"_{name}", None) for name in ("json_dumps", "json_loads")}

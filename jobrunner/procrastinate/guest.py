@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any
 
 import attr
@@ -14,7 +14,7 @@ from procrastinate.periodic import PeriodicDeferrer
 from jobrunner.procrastinate.crew import Crew
 from jobrunner.procrastinate.handler import Handler
 from jobrunner.worker.loop import Loop
-from jobrunner.worker.registry import Host
+from jobrunner.worker.registry import Host, Lend
 
 
 class Guest:
@@ -34,6 +34,14 @@ class Guest:
             for handler in self.handlers:
                 handler.get_ready()
             yield [Loop("periodic", self._defer, 1, host.telemetry).run()] if self._periodic.periodic_tasks else []
+
+    @contextlib.contextmanager
+    def rehearse(self, lend: Lend) -> Iterator[None]:
+        """Be there for a test: the app defers through *lend*, and no periodic tasks are deferred."""
+        with self._crew.at_rehearsal(lend):
+            for handler in self.handlers:
+                handler.get_ready()
+            yield
 
     async def _defer(self) -> bool:
         """Until cancelled, or until the database is not there; then anew, from the latest tick of each on. Every runner does it,

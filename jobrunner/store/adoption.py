@@ -1,6 +1,6 @@
 """procrastinate's own tables, as the place that jobs are moved out of; docs/procrastinate.md says by which rules.
 
-All but `find`, `take_turn` and `enter` belong into a transaction that began with `enter`. Times out on a lock after 2 s.
+All but `find`, `linger`, `take_turn` and `enter` belong into a transaction that began with `enter`. Times out on a lock after 2 s.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from jobrunner.store.queries import query
 from jobrunner.store.reading import Connection, first, rows, value
 
 _FIND = query("adopt_procrastinate_find")
+_LINGER = query("adopt_procrastinate_linger")
 _TURN = query("adopt_procrastinate_turn")
 _ENTER = query("adopt_procrastinate_enter")
 _COLUMNS = query("adopt_procrastinate_columns")
@@ -93,6 +94,11 @@ class Preview:
 def find(conn: Connection, schema: str | None) -> list[str]:
     """The schemas with procrastinate's tables; only *schema* where it is given."""
     return [name for (name,) in conn.execute(_FIND, {"schema": schema}).fetchall()]
+
+
+def linger(conn: Connection) -> None:
+    """Let this transaction last, whatever the server's limits are."""
+    conn.execute(_LINGER)
 
 
 def take_turn(conn: Connection) -> bool:

@@ -113,18 +113,21 @@ async def put_elsewhere(conn: Connection, runner: int, row: dict[str, Any], at: 
 
     Raises LockNotAvailable when someone holds the row, or the next of the key that it leaves.
     """
+    return str((await _row(conn, _PUT_ELSEWHERE, {**elsewhere_params(runner, row, place), "at": at}))[0])
+
+
+def elsewhere_params(runner: int, row: dict[str, Any], place: Place) -> dict[str, Any]:
+    """What the statement takes, but for the time. *row* as for `settle`."""
     failure = {name: row[name] for name in ("error", "error_type", "message", "traceback") if name in row}
-    params = {
+    return {
         "id": row["id"],
         "attempt": row["attempt"],
         "runner": runner,
-        "at": at,
         "priority": place.priority,
         "queue": place.queue,
         "lock": place.key,
         "failure": Jsonb(failure),
     }
-    return str((await _row(conn, _PUT_ELSEWHERE, params))[0])
 
 
 async def verdict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, overload
 
@@ -85,23 +85,25 @@ def drain(
 
 
 def _drain(steps: Steps) -> Drained:
-    try:
-        due = next(steps)
-        while True:
-            due = steps.send(due.run_here())
-    except StopIteration as done:
-        drained: Drained = done.value
-        return drained
+    with closing(steps):
+        try:
+            due = next(steps)
+            while True:
+                due = steps.send(due.run_here())
+        except StopIteration as done:
+            drained: Drained = done.value
+            return drained
 
 
 async def _drain_async(steps: Steps) -> Drained:
-    try:
-        due = next(steps)
-        while True:
-            due = steps.send(await due.run_async())
-    except StopIteration as done:
-        drained: Drained = done.value
-        return drained
+    with closing(steps):
+        try:
+            due = next(steps)
+            while True:
+                due = steps.send(await due.run_async())
+        except StopIteration as done:
+            drained: Drained = done.value
+            return drained
 
 
 def _steps(conn: Either, apps: Sequence[App], *, until: Until, raises: bool, limit: int) -> Steps:
@@ -112,7 +114,9 @@ def _steps(conn: Either, apps: Sequence[App], *, until: Until, raises: bool, lim
     idle, ahead, reach = statements.idle_limit(tx), timedelta(0), _reach(until)
     runs: list[Run] = []
 
-    with closing(Inhouse(tasks)) as executor:
+    with closing(Inhouse(tasks)) as executor, ExitStack() as guests:
+        for guest in dict.fromkeys(guest for app in apps for guest in app.guests):
+            guests.enter_context(guest.rehearse(host.lend_for_a_statement))
         while True:
             statements.sequence(tx)
             seen = statements.look(tx, ahead, tasks)

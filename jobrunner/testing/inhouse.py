@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -35,6 +37,7 @@ class Host:
     def __init__(self, conn: Either, runner_id: int) -> None:
         self.runner_id = runner_id
         self._conn, self._progress = conn, dict[int, dict[str, Any]]()
+        self._alone = threading.Lock()
 
     def note_progress(self, job_id: int, progress: dict[str, Any]) -> None:
         """Kept until the run has ended."""
@@ -51,6 +54,15 @@ class Host:
 
     def take_back(self, conn: Sync) -> None:
         """It stays the test's."""
+
+    @contextmanager
+    def lend_for_a_statement(self) -> Iterator[Sync]:
+        """For one that production would commit by itself: it stays when the run raises, and its own failure spoils nothing."""
+        with self._alone:
+            conn = sync_twin(self._conn)
+            with conn.transaction():
+                yield conn
+            conn.execute(f"{KEEP}; {BEGIN}")
 
     async def lend_async(self) -> Async:
         """For an async handler."""

@@ -20,6 +20,7 @@ from jobrunner.policy.models import Claimed, Json
 from jobrunner.policy.recorded import Batch, Recorded
 from jobrunner.policy.subscriptions import differences
 from jobrunner.store.events import Step, subscribe_params
+from jobrunner.store.jobs import elsewhere_params
 from jobrunner.store.queries import query
 from jobrunner.testing.connections import Sync
 from jobrunner.version import VERSION
@@ -42,6 +43,7 @@ _LOAD_DELIVERIES = query("load_deliveries")
 _STREAM_BATCH = query("stream_batch")
 _FINISH = query("testing_finish")
 _SETTLE = query("testing_settle")
+_PUT_ELSEWHERE = query("testing_put_elsewhere")
 _DEPART = query("testing_depart")
 _PUT_OFF = query("testing_put_off")
 _RESTORE = query("testing_restore")
@@ -159,6 +161,9 @@ def settle(conn: Sync, runner: int, job: Claimed, settlement: Settlement | None,
     elif settlement.state is State.SUCCEEDED and not settlement.keyed:
         result = None if settlement.result is None else [json.dumps(settlement.result)]
         conn.execute(_FINISH, {"runner": runner, "ids": [job.id], "attempts": [job.attempt], "results": result})
+    elif settlement.place is not None and settlement.delay is not None:
+        params = elsewhere_params(runner, as_row(settlement), settlement.place)
+        conn.execute(_PUT_ELSEWHERE, {**params, "delay": settlement.delay + ahead})
     else:
         row = as_row(settlement)
         if settlement.delay is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, Protocol, TypeAlias
+
+from psycopg import Connection
 
 from jobrunner.errors import BadName, ConfigError
 from jobrunner.policy.events import Event, type_of
@@ -13,6 +15,9 @@ from jobrunner.policy.versions import Upcasters
 from jobrunner.telemetry import Telemetry
 from jobrunner.worker.subscription import Subscription
 from jobrunner.worker.task import Runnable
+
+Lend: TypeAlias = Callable[[], AbstractContextManager[Connection[Any]]]
+"""A connection for one statement that commits by itself."""
 
 
 class Host(Protocol):
@@ -47,6 +52,9 @@ class Guest(Protocol):
 
     def visit(self, host: Host) -> AbstractAsyncContextManager[Iterable[Coroutine[Any, Any, None]]]:
         """Live with *host*; what it yields is run until the runner stops."""
+
+    def rehearse(self, lend: Lend) -> AbstractContextManager[None]:
+        """Be there for a drain of `jobrunner.testing`: what it writes itself goes through *lend*."""
 
 
 class Registry:

@@ -19,7 +19,7 @@ as $$
             then 'give run_at or delay, not both'
         when delay < interval '0' or delay > interval '5 years'
             then 'delay must be between 0 and 5 years'
-        when run_at > now() + interval '5 years'
+        when run_at > now() + interval '5 years' or run_at < '0001-01-02 00:00:00+00'
             then 'run_at must be within 5 years'
         when unique_until is null or unique_until not in ('start', 'finish')
             then 'unique_until must be start or finish'

@@ -8,7 +8,7 @@ with me as materialized (
         b.id as barrier,
         (b.args ->> 'until')::timestamptz as until,
         row_number() over line as n,
-        max(j.scheduled_at) over (line rows between unbounded preceding and 1 preceding) as before
+        max(j.scheduled_at) filter (where j.lock is not null) over (line rows between unbounded preceding and 1 preceding) as before
     from procrastinate_jobs j
     left join procrastinate_jobs b on b.status = 'todo' and b.queueing_lock = 'jobrunner.adopt ' || j.lock
     where j.id = any (%(ids)s)

@@ -7,16 +7,18 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import procrastinate
 import psycopg
 import pytest
 from procrastinate.schema import SchemaManager
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from jobrunner.ops import adopting
 from jobrunner.procrastinate import JobrunnerConnector
@@ -135,7 +137,9 @@ async def test_moved_jobs_run_by_priority_and_id(theirs: Rig, ours: Rig, adopt: 
     assert [n for n in ours.ran if n >= 4] == [6, 4, 5]
 
 
-async def test_a_job_that_was_tried_there_goes_on_counting(theirs: Rig, ours: Rig, adopt: Callable[..., Any]) -> None:
+async def test_a_job_that_was_tried_there_goes_on_counting(
+    theirs: Rig, ours: Rig, conn: Connection, adopt: Callable[..., Any]
+) -> None:
     tried: list[int] = []
     for rig in (theirs, ours):
 
@@ -154,6 +158,7 @@ async def test_a_job_that_was_tried_there_goes_on_counting(theirs: Rig, ours: Ri
     await ours.drain()
 
     assert tried == [1, 2]
+    assert conn.execute("select failures from jobrunner.jobs").fetchone() == (3,)
     assert [(each.status, each.attempts) for each in await ours.manager.list_jobs_async()] == [("failed", 3)]
 
 
@@ -178,6 +183,16 @@ async def test_what_waits_in_a_lock_behind_a_time_stays_behind_it(
     ours.task()
     await ours.drain()
     assert ours.ran == [0, 1, 2, 3]
+
+
+def test_what_has_no_lock_waits_for_nobodys_time(conn: Connection, adopt: Callable[..., Any]) -> None:
+    fill(conn, 3, "case when i = 2 then '' end", scheduled_at="case i when 1 then now() + interval '1 day' end")
+
+    report = adopt(code=5)  # an empty lock is refused
+
+    assert (report["moved"], report["scheduled"]) == (2, 1)
+    states = "select args -> 'n', state from jobrunner.jobs order by id"
+    assert conn.execute(states).fetchall() == [(1, "scheduled"), (3, "ready")]
 
 
 async def test_a_lock_stays_as_long_as_a_job_of_it_runs_there(
@@ -221,6 +236,32 @@ async def test_a_lock_that_has_moved_is_closed_to_the_workers_there_until_it_is_
     assert waiting(conn) == 0
     await note.defer_async(n=4)
     assert await theirs.manager.fetch_job(queues=None, worker_id=worker)
+
+
+async def test_a_dead_letter_keeps_no_lock_closed(theirs: Rig, ours: Rig, adopt: Callable[..., Any]) -> None:
+    await theirs.task(lock="l").defer_async()
+    await theirs.manager.register_worker()
+
+    @ours.app.task(name="note")
+    async def note(n: Any = None) -> None:
+        raise ValueError("no")
+
+    assert adopt()["closed_locks"] == 1
+    await ours.drain()
+    assert adopt()["closed_locks"] == 0
+
+
+async def test_a_lock_stays_closed_without_workers_while_one_of_it_waits_there(
+    theirs: Rig, ours: Rig, adopt: Callable[..., Any]
+) -> None:
+    await ours.task(queueing_lock="only").defer_async()
+    await theirs.task(lock="l").defer_async()
+    await theirs.app.configure_task("note", lock="l", queueing_lock="only").defer_async()
+
+    report = adopt()
+
+    assert (report["moved"], report["left"]["queueing_lock"], report["workers"]) == (1, 1, 0)
+    assert report["closed_locks"] == 1
 
 
 async def test_a_queueing_lock_that_is_taken_here_leaves_its_job_there(
@@ -287,6 +328,12 @@ async def test_periodic_marks_come_along(theirs: Rig, ours: Rig, conn: Connectio
     await ours.drain()
     assert ours.ran == [1_700_000_000, 1_700_000_060]
     assert adopt()["periodic_marks"] == 0
+    await defer(theirs, 1_700_000_120)
+    await defer(ours, 1_700_000_180)
+    assert adopt()["periodic_marks"] == 0  # the later one stays
+    await defer(theirs, 1_700_000_240)
+    assert adopt()["periodic_marks"] == 1
+    assert await defer(ours, 1_700_000_240) is None
 
 
 def test_nothing_is_changed_by_a_dry_run(conn: Connection, adopt: Callable[..., Any]) -> None:
@@ -421,6 +468,47 @@ def test_a_second_adoption_waits_for_the_first(conn: Connection, dsn: str) -> No
     out, _ = second.communicate(timeout=20)
     assert (second.returncode, waiting(conn)) == (0, 0)
     assert "moved 3 jobs" in out
+
+
+def test_it_looks_now_and_then_while_it_waits_for_what_runs_there(
+    conn: Connection, dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(conn, 1)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    pauses, rounds = list[float](), list[None]()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        conn.execute("update procrastinate_jobs set status = 'failed'")
+
+    def round_(self: Any, *, more: bool) -> bool:
+        rounds.append(None)
+        assert len(rounds) < 10, "one round after the other"
+        return look(self, more=more)
+
+    look = adopting.Adoption._round
+    monkeypatch.setattr(adopting.Adoption, "_round", round_)
+    monkeypatch.setattr(adopting, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+
+    result = Shell(dsn, capsys)("adopt", "procrastinate", "--wait")
+
+    assert (result.code, pauses) == (0, [adopting._PAUSE])
+    assert "waiting for 1 job that runs there" in result.err
+
+
+def test_the_turn_outlives_the_limits_of_a_transaction(conn: Connection, dsn: str) -> None:
+    fill(conn, 1)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    limits = "-c transaction_timeout=200 -c idle_in_transaction_session_timeout=200"
+    process = start(make_conninfo(dsn, options=limits), "--wait")
+    turn = (
+        "select clock_timestamp() - a.xact_start > interval '300 ms' from pg_locks l join pg_stat_activity a using (pid) "
+        "where l.locktype = 'advisory' and l.objid = 727006 and a.datname = current_database()"
+    )
+    wait_until(lambda: conn.execute(turn).fetchone() == (True,) or process.poll() is not None, what="a long turn")
+    conn.execute("update procrastinate_jobs set status = 'failed'")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
 
 
 def counted(conn: Connection) -> tuple[int, int]:

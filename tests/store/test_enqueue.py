@@ -31,6 +31,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (TASK, {"delay": "6 years"}, "delay must be between 0 and 5 years"),
     (TASK, {"delay": "1 s", "run_at": "2026-01-01"}, "run_at or delay, not both"),
     (TASK, {"run_at": "infinity"}, "run_at must be within 5 years"),
+    (TASK, {"run_at": "-infinity"}, "run_at must be within 5 years"),  # no client could read it
     (TASK, {"version": 0}, "version must be between 1 and 32767"),
     (TASK, {"max_attempts": 0}, "max_attempts must be between 1 and 1000"),
     (TASK, {"max_attempts": 1001}, "max_attempts must be between 1 and 1000"),

@@ -18,7 +18,7 @@ from jobrunner.ops.cli import output
 from jobrunner.ops.cli.session import Connection, Session, actor, command, connect
 from jobrunner.ops.shapes import Shape
 from jobrunner.store import adoption
-from jobrunner.store.adoption import Preview
+from jobrunner.store.adoption import Preview, Undone
 from jobrunner.store.failures import told_plainly
 from jobrunner.store.migrate import check, installed
 
@@ -75,7 +75,7 @@ def adopt_procrastinate(
 def _adopt(session: Session, conn: Connection, schema: str, *, wait: bool) -> Report:
     total = adopting.undone(conn, schema).waiting
     with output.bulk_bar("adopt jobs", total, quiet=session.quiet) as advance:
-        work = Adoption(conn, schema, actor=actor(), advance=_lines(session, advance, total))
+        work = Adoption(conn, schema, actor=actor(), advance=_lines(session, advance, total), waits=_patience(session))
         try:
             work.run(wait=wait)
         except BaseException:
@@ -100,11 +100,27 @@ def _lines(session: Session, advance: output.Advance, total: int) -> Callable[[i
     return moved
 
 
+def _patience(session: Session) -> Callable[[Undone], None]:
+    """Says once for what `--wait` waits."""
+    said = False
+
+    def waits(there: Undone) -> None:
+        nonlocal said
+        if not said:
+            running = f"{output.many(there.running, 'job')} that {'runs' if there.running == 1 else 'run'} there"
+            staying = f"{output.many(there.waiting, 'job')} that cannot move yet"
+            found = [told for told, n in ((running, there.running), (staying, there.waiting)) if n]
+            session.say(f"waiting for {' and '.join(found) or 'the last ones'}")
+        said = True
+
+    return waits
+
+
 @contextmanager
 def _turn(session: Session, other: Connection) -> Iterator[None]:
     """Inside, no second adoption is at work in this database. Held by a transaction of its own, so that a pooler keeps it too."""
     with other.transaction():
-        other.execute("set local idle_in_transaction_session_timeout = 0")
+        adoption.linger(other)
         said = False
         while not adoption.take_turn(other):
             if not said:
