@@ -53,8 +53,8 @@ def test_the_command_imports_no_server_and_no_front_end() -> None:
 
 
 def test_a_call_that_must_not_reach_the_database_ends_with_2(dsn: str, shell: Shell, conn: Connection) -> None:
-    malformed = spawn("enqueue", "shop.send", "--args", '{"a": 1, }', dsn=dsn)
-    is_one_sentence(malformed, 2, "--args is not JSON", "line 1, column 10")
+    malformed = spawn("enqueue", "shop.send", "--args", '{"a": 1 2}', dsn=dsn)
+    is_one_sentence(malformed, 2, "--args is not JSON", "line 1, column 9")
     is_one_sentence(spawn("enqueue", "shop.send", "--delay", "5x", dsn=dsn), 2, "--delay", "5m")
     is_one_sentence(shell("enqueue", "shop.send", "--args", "[1]"), 2, "must be an object")
     is_one_sentence(shell("enqueue", "shop.send", "--args", '{"a": "\\u0000"}'), 2, "args.a contains a NUL")
