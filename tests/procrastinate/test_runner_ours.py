@@ -405,6 +405,63 @@ def test_the_command_runs_an_unchanged_app(dsn: str, tmp_path: Path) -> None:
     assert (process.returncode, said) == (0, "to ann\n"), problems
 
 
+FLEET = """
+import os, pathlib, time
+import procrastinate
+
+theirs = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo="host=nowhere.invalid"))
+
+@theirs.task(name="hold", pass_context=True)
+def hold(context):
+    with pathlib.Path("starts").open("a") as file:
+        file.write(f"{os.getpid()} {context.job.attempts}\\n")
+    while not context.should_abort():
+        time.sleep(0.01)
+
+@theirs.periodic(cron="* * * * * *")
+@theirs.task(name="tick")
+async def tick(timestamp): ...
+"""
+
+
+def test_a_killed_process_of_a_fleet_costs_no_job_and_several_defer_no_tick_twice(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "fleet.py").write_text(FLEET)
+    starts = tmp_path / "starts"
+
+    def started(n: int) -> list[list[int]]:
+        lines = starts.read_text().splitlines() if starts.exists() else []
+        return [[int(word) for word in line.split()] for line in lines] if len(lines) == n else []
+
+    command = ["run", "fleet:theirs", "--processes", "2", "--lease", "60s", "--grace", "1s"]
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("select jobrunner.enqueue('hold')")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobrunner", *command],
+            env=environment(dsn),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            [[first, _]] = wait_until(lambda: started(1), 30, "the first start")
+            os.kill(first, signal.SIGKILL)
+            _, [second, attempts] = wait_until(lambda: started(2), 10, "the second start, long before the lease ends")
+            assert (second != first, attempts) == (True, 1)
+
+            ticks = """
+                select args ->> 'timestamp' from jobrunner.jobs where task = 'tick'
+                union all
+                select args ->> 'timestamp' from jobrunner.finished_jobs where task = 'tick'"""
+            seen = wait_until(lambda: found if len(found := conn.execute(ticks).fetchall()) >= 3 else [], 30, "ticks")
+            assert len(seen) == len(set(seen))
+            os.kill(process.pid, signal.SIGTERM)
+            _, problems = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0, problems
+
+
 def test_an_app_of_either_kind_is_found_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop_either.py").write_text(SHOP.replace(', import_paths=["more"]', ""))
     monkeypatch.syspath_prepend(tmp_path)
