@@ -151,6 +151,6 @@ def _takes(code: types.CodeType, ctx: str) -> bool:
     for step in dis.get_instructions(code):
         if step.argval == "transaction" and step.opname in ("LOAD_ATTR", "LOAD_METHOD") and on_top == ctx:
             return True
-        loaded = step.opname.startswith(("LOAD_FAST", "LOAD_DEREF"))
+        loaded = "LOAD_FAST" in step.opname or step.opname.startswith("LOAD_DEREF")  # also of STORE_FAST_LOAD_FAST
         on_top = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) if loaded else None
     return False

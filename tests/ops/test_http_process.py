@@ -39,7 +39,7 @@ TOKEN = "correct-horse-battery"
 
 def get(port: int, path: str, timeout: float = 10, **headers: str) -> tuple[int, str]:
     """Status and body; 0 when nothing answers in time."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    asked = urllib.request.Request(f"http://localhost:{port}{path}", headers=headers)
     try:
         with urllib.request.urlopen(asked, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
@@ -104,7 +104,7 @@ def test_web_needs_no_database_to_start_and_ends_with_0(tmp_path: Path) -> None:
         assert running.stderr is not None
         said = running.stderr.readline()
         port = int(said.partition(";")[0].rstrip("/").rpartition(":")[2])
-        assert said == f"http://127.0.0.1:{port}/; Ctrl-C stops it\n"
+        assert said in [f"http://{host}:{port}/; Ctrl-C stops it\n" for host in ("127.0.0.1", "[::1]")]
         assert (get(port, "/livez")[0], get(port, "/readyz")[0]) == (200, 503)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0

@@ -194,7 +194,8 @@ def test_without_it_the_tests_fail_in_ci_and_are_skipped_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On a machine with neither PgBouncer nor apt."""
-    shutil.copy(HERE / "pgbouncer.sh", tmp_path)
+    script = Path(shutil.copy(HERE / "pgbouncer.sh", tmp_path))
+    script.write_text(script.read_text().replace("PATH=$PATH:/usr/sbin\n", ""))
     (tmp_path / "sh").symlink_to("/bin/sh")
     (tmp_path / "dirname").symlink_to(shutil.which("dirname") or "")
     monkeypatch.setattr("tests.pooler.HERE", tmp_path)
