@@ -44,7 +44,8 @@ def get(port: int, path: str, timeout: float = 10, **headers: str) -> tuple[int,
         with urllib.request.urlopen(asked, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
     except OSError:
         return 0, ""
 
