@@ -29,8 +29,8 @@ both_template = postgresql_noproc(depends_on="postgres", dbname="procrastinate_t
 
 
 @pytest.fixture
-def dsn(both_template: NoopExecutor) -> Iterator[str]:
-    """A fresh database with both schemas."""
+def direct_dsn(both_template: NoopExecutor) -> Iterator[str]:
+    """A fresh database with both schemas; *dsn* is the way to it."""
     yield from _database(both_template, both_template.template_dbname)
 
 
