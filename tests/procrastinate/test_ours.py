@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import procrastinate
 import psycopg
 import pytest
 from procrastinate import exceptions, jobs, sql
@@ -354,6 +355,31 @@ async def test_a_paused_queue_rests(rig: Rig) -> None:
 async def test_what_does_not_fit_is_refused_with_a_sentence(rig: Rig, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(exceptions.ConnectorException, match=sentence):
         await rig.task().configure(**options).defer_async()
+
+
+@pytest.mark.parametrize("place", [{"priority": 40_000}, {"queue": ""}, {"queue": "q" * 201}, {"lock": "l\n"}, {"lock": ""}])
+async def test_a_job_is_not_retried_where_no_job_can_be(rig: Rig, place: dict[str, Any]) -> None:
+    """By hand it is refused; a strategy's wish ends the job, which its worker would else keep as long as it lives."""
+
+    class Move(procrastinate.BaseRetryStrategy):
+        def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> procrastinate.RetryDecision:
+            return procrastinate.RetryDecision(**place)
+
+    @rig.app.task(name="mover", retry=Move(), lock="first")
+    async def mover() -> None:
+        raise ValueError("no")
+
+    by_hand = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await asyncio.create_task(rig.manager.fetch_job(queues=None, worker_id=worker))  # in a context of its own
+    assert job is not None
+    with pytest.raises(exceptions.ConnectorException, match="|".join(("priority", "queue", "key"))):
+        await rig.manager.retry_job(job, **place)
+    assert await rig.status(by_hand) == "doing"
+
+    job_id = await mover.defer_async()
+    rig.start()
+    await rig.until(job_id, "failed")
 
 
 async def test_an_earlier_tick_is_not_deferred_after_a_later_one(rig: Rig) -> None:
