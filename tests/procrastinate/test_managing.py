@@ -74,6 +74,18 @@ async def test_counters_count(rig: Rig, full: dict[str, int]) -> None:
     assert {row["status"]: row["count"] for row in rows} == dict.fromkeys(STATUSES, 1)
 
 
+async def test_a_status_that_there_is_not_is_an_error_and_not_an_empty_list(rig: Rig) -> None:
+    manager = rig.manager
+    for look in (
+        manager.list_jobs_async,
+        manager.list_queues_async,
+        manager.list_tasks_async,
+        manager.list_locks_async,
+    ):
+        with pytest.raises(exceptions.ConnectorException):
+            await look(status="done")
+
+
 async def test_the_shell_shows_and_changes(rig: Rig, full: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
     await asyncio.to_thread(
         _type, rig, f"list_jobs id={full['failed']} details", "list_queues", "list_tasks", "list_locks"

@@ -357,7 +357,9 @@ async def test_what_does_not_fit_is_refused_with_a_sentence(rig: Rig, options: d
         await rig.task().configure(**options).defer_async()
 
 
-@pytest.mark.parametrize("place", [{"priority": 40_000}, {"queue": ""}, {"queue": "q" * 201}, {"lock": "l\n"}, {"lock": ""}])
+@pytest.mark.parametrize(
+    "place", [{"priority": 40_000}, {"queue": ""}, {"queue": "q" * 201}, {"lock": "l\n"}, {"lock": ""}]
+)
 async def test_a_job_is_not_retried_where_no_job_can_be(rig: Rig, place: dict[str, Any]) -> None:
     """By hand it is refused; a strategy's wish ends the job, which its worker would else keep as long as it lives."""
 
@@ -380,6 +382,30 @@ async def test_a_job_is_not_retried_where_no_job_can_be(rig: Rig, place: dict[st
     job_id = await mover.defer_async()
     rig.start()
     await rig.until(job_id, "failed")
+
+
+async def test_a_job_for_later_holds_nobody_up_until_it_is_due(rig: Rig) -> None:
+    note = rig.task(lock="l")
+    later = await note.configure(schedule_in={"hours": 1}).defer_async(n=1)
+    now = await note.defer_async(n=2)
+    worker = await rig.manager.register_worker()
+
+    first = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    rows(rig, "update jobrunner.jobs set run_at = now() where id = %s", later)
+
+    assert first and first.id == now
+    assert await rig.manager.fetch_job(queues=None, worker_id=worker) is None
+    await rig.manager.finish_job(first, status=jobs.Status.SUCCEEDED, delete_job=False)
+    second = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert second and second.id == later
+
+
+async def test_a_search_path_has_no_effect(dsn: str) -> None:
+    app = fresh_app(JobrunnerConnector(dsn, kwargs={"options": "-c search_path=mine"}))
+    async with app.open_async():
+        job_id = await app.configure_task("t", lock="l").defer_async()
+        assert await app.check_connection_async()
+        assert [job.id for job in await app.job_manager.list_jobs_async()] == [job_id]
 
 
 async def test_an_earlier_tick_is_not_deferred_after_a_later_one(rig: Rig) -> None:
