@@ -11,11 +11,13 @@ from typing import Any
 
 import procrastinate
 import psycopg
+import psycopg_pool
 import pytest
 from procrastinate import cli, exceptions, jobs, shell, sql
 
-from jobrunner.procrastinate import JobrunnerConnector
+from jobrunner.procrastinate import JobrunnerConnector, SyncJobrunnerConnector
 from tests.procrastinate.rig import Rig, fresh_app
+from tests.support import eventually
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborted")
 
@@ -155,6 +157,33 @@ async def test_the_schema_is_made_by_its_own_command(kind: str, bare_dsn: str, s
             await app.schema_manager.apply_schema_async()
             assert await app.check_connection_async()
             await app.configure_task("t").defer_async()
+
+
+@pytest.mark.parametrize("called", [False, True])
+async def test_the_schema_is_made_where_the_users_pool_leads(kind: str, bare_dsn: str, called: bool) -> None:
+    where: Any = (lambda: bare_dsn) if called else bare_dsn
+    connectors: tuple[Any, ...] = (procrastinate.PsycopgConnector, procrastinate.SyncPsycopgConnector)
+    if kind == "ours":
+        connectors = (JobrunnerConnector, SyncJobrunnerConnector)
+
+    app = fresh_app(connectors[1]())
+    kwargs = {"autocommit": True}
+    with psycopg_pool.ConnectionPool(where, min_size=1, max_size=2, kwargs=kwargs, open=True) as pool, app.open(pool):
+        app.schema_manager.apply_schema()
+        assert app.check_connection()
+    rig = Rig(fresh_app(connectors[0]()), kind, bare_dsn)
+    note = rig.task()
+    async with (
+        psycopg_pool.AsyncConnectionPool(where, min_size=1, max_size=4, open=False) as async_pool,
+        rig.app.open_async(async_pool),
+    ):
+        assert await rig.app.check_connection_async()
+        rig.start(fetch_job_polling_interval=30 if rig.ours else 1)
+        await note.defer_async(n=1)
+        await eventually(lambda: rig.ran == [1])
+        await note.defer_async(n=2)
+        await eventually(lambda: rig.ran == [1, 2])
+        await rig.stop()
 
 
 async def test_the_status_of_no_job_is_an_error(rig: Rig) -> None:
