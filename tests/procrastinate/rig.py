@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 import procrastinate
 import psycopg
-from procrastinate import builtin_tasks, jobs
+import pytest
+from procrastinate import builtin_tasks, jobs, manager
 
 from jobrunner.worker.app import App
 from jobrunner.worker.runner import Runner
@@ -22,6 +24,11 @@ def fresh_app(connector: Any, **options: Any) -> procrastinate.App:
 
 
 _BUILTIN = "procrastinate.builtin_tasks.remove_old_jobs"
+
+takes_connections = pytest.mark.skipif(
+    "connection" not in inspect.signature(manager.JobManager.get_job_status).parameters,
+    reason="this procrastinate does not take a connection",
+)
 
 
 class Rig:

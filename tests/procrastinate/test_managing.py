@@ -132,12 +132,22 @@ async def test_the_command_line_defers_works_and_checks(
     with pytest.raises(SystemExit):
         await _command(rig.app, monkeypatch, "defer", "note", "--queueing-lock", "q")
     await _command(rig.app, monkeypatch, "defer", "note", "--queueing-lock", "q", "--ignore-already-enqueued")
+    await _command(rig.app, monkeypatch, "defer", "note", "--at", "2028-01-19T03:14:07Z", "--queue", "later")
+    await _command(rig.app, monkeypatch, "defer", "--unknown", "far.away", "--queue", "far")
+    with pytest.raises(SystemExit):
+        await _command(rig.app, monkeypatch, "defer", "far.away")
     await _command(rig.app, monkeypatch, "worker", "--one-shot", "-q", "default")
+    await _command(rig.app, monkeypatch, "defer", "note", '{"n": 6}', "--queue", "gone")
+    flags = ["--concurrency", "2", "--no-listen-notify", "--delete-jobs", "always", "--name", "w"]
+    await _command(rig.app, monkeypatch, "worker", "--one-shot", *flags, "-q", "gone")
     await _command(rig.app, monkeypatch, "healthchecks")
     await _command(rig.app, monkeypatch, "shell", "list_jobs")
+    await _command(rig.app, monkeypatch, "shell", "list_queues")
 
     out, err = capsys.readouterr()
-    assert rig.ran == [5]
+    assert rig.ran == [5, 6]
+    assert "note on later - [todo]" in out and "far.away on far - [todo]" in out and "gone" not in out
+    assert "far: 1 jobs (todo: 1" in out
     assert "DB connection: OK" in out and "procrastinate_jobs table: OK" in out
     assert "note on default - [succeeded]" in out and "(ignored)" in err
 

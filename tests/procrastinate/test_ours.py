@@ -16,7 +16,7 @@ from procrastinate.testing import InMemoryConnector
 
 from jobrunner.procrastinate import JobrunnerConnector
 from tests.conftest import Login
-from tests.procrastinate.rig import Rig, fresh_app
+from tests.procrastinate.rig import Rig, fresh_app, takes_connections
 from tests.support import eventually
 
 pytestmark = pytest.mark.pg16
@@ -218,6 +218,7 @@ async def test_an_abort_reaches_a_busy_worker_in_milliseconds(rig: Rig) -> None:
     await rig.until(job_id, "aborted")
 
 
+@takes_connections
 async def test_a_commit_that_comes_after_the_worker_fell_asleep_wakes_it(rig: Rig) -> None:
     """The enqueue looked whether anybody sleeps before anybody did."""
     note = rig.task()
@@ -446,6 +447,13 @@ async def test_its_statuses_agree_with_the_states(rig: Rig) -> None:
         "succeeded": 1, "dead": 1, "cancelled": 2, "running": 1, "scheduled": 1, "blocked": 1, "ready": 1,
     }  # fmt: skip
     assert statuses == {"succeeded": 1, "failed": 1, "aborted": 1, "cancelled": 1, "doing": 1, "todo": 3}
+    (counters,) = await rig.manager.list_queues_async()
+    assert {name: counters[name] for name in statuses} == statuses and counters["jobs_count"] == sum(states.values())
+    of = {"dead": "failed", "running": "doing", "scheduled": "todo", "blocked": "todo", "ready": "todo"}
+    for job in await rig.manager.list_jobs_async():
+        ((state, attempt),) = rows(rig, "select state, attempt from jobrunner.v_job where id = %s", job.id)
+        assert job.status in (of.get(state, state), "aborted" if state == "cancelled" else None)
+        assert job.attempts == attempt - (state == "running")
 
 
 async def test_the_events_of_a_job_are_put_together(rig: Rig) -> None:
@@ -467,6 +475,7 @@ async def test_the_events_of_a_job_are_put_together(rig: Rig) -> None:
     ]  # fmt: skip
 
 
+@takes_connections
 async def test_a_connection_in_repeatable_read_may_defer(rig: Rig) -> None:
     note = rig.task()
     async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:
