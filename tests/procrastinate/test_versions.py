@@ -42,7 +42,7 @@ def test_the_oldest_release_works_too() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=110,
     )
 
     assert ran.returncode == 0, ran.stdout
