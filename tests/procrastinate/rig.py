@@ -25,9 +25,17 @@ def fresh_app(connector: Any, **options: Any) -> procrastinate.App:
 
 _BUILTIN = "procrastinate.builtin_tasks.remove_old_jobs"
 
-takes_connections = pytest.mark.skipif(
-    "connection" not in inspect.signature(manager.JobManager.get_job_status).parameters,
-    reason="this procrastinate does not take a connection",
+
+def _takes_connection(call: Any) -> bool:
+    return "connection" in inspect.signature(call).parameters
+
+
+defers_on_connections = pytest.mark.skipif(
+    not _takes_connection(jobs.JobDeferrer), reason="procrastinate has configure(connection=) since 3.8"
+)
+manages_on_connections = pytest.mark.skipif(
+    not _takes_connection(manager.JobManager.get_job_status),
+    reason="procrastinate cancels and reads on a connection of its caller since 3.10",
 )
 
 

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL
 
 from jobrunner.procrastinate import JobrunnerConnector, SyncJobrunnerConnector
-from tests.procrastinate.rig import Rig, fresh_app, takes_connections
+from tests.procrastinate.rig import Rig, defers_on_connections, fresh_app, manages_on_connections
 from tests.support import eventually
 
 LATER = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -57,7 +57,7 @@ async def test_a_task_is_deferred_by_its_name_only(rig: Rig) -> None:
     assert (await rig.job(job_id)).task_name == "far.away"
 
 
-@takes_connections
+@manages_on_connections
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
 async def test_a_job_belongs_to_the_transaction_of_its_caller(rig: Rig, outcome: str) -> None:
     note = rig.task()
@@ -73,7 +73,7 @@ async def test_a_job_belongs_to_the_transaction_of_its_caller(rig: Rig, outcome:
     assert rig.ran == ([1, 3] if outcome == "commit" else [])
 
 
-@takes_connections
+@defers_on_connections
 async def test_a_transaction_that_began_with_the_callers_rows_is_not_ended_by_a_defer(rig: Rig) -> None:
     note = rig.task()
     async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:
@@ -186,7 +186,7 @@ async def test_jobs_of_one_lock_run_one_at_a_time_in_order(rig: Rig) -> None:
     assert (rig.ran, most) == ([0, 1, 2, 3, 4, 5], 1)
 
 
-@takes_connections
+@manages_on_connections
 def test_a_sync_app_defers_before_it_has_a_loop(make_connector: Callable[..., Any], kind: str, dsn: str) -> None:
     app = fresh_app(make_connector())
 
@@ -300,7 +300,7 @@ async def test_a_pool_that_keeps_no_connection_is_enough(kind: str, dsn: str) ->
         await rig.stop()
 
 
-@takes_connections
+@manages_on_connections
 @pytest.mark.parametrize("sync", [False, True])
 def test_a_sync_app_manages_its_jobs(kind: str, dsn: str, sync: bool) -> None:
     app = fresh_app(_made(kind, sync, dsn))
@@ -353,7 +353,7 @@ def test_a_sync_app_retries_what_failed(kind: str, dsn: str) -> None:
     assert ran == [(1, 1, 0), (1, 2, 3)]
 
 
-@takes_connections
+@defers_on_connections
 async def test_deferring_in_anothers_transaction_may_be_isolated(rig: Rig) -> None:
     """A queueing lock that is taken aborts the transaction; a savepoint keeps it."""
     note = rig.task(queueing_lock="q")

@@ -16,7 +16,7 @@ from procrastinate.testing import InMemoryConnector
 
 from jobrunner.procrastinate import JobrunnerConnector
 from tests.conftest import Login
-from tests.procrastinate.rig import Rig, fresh_app, takes_connections
+from tests.procrastinate.rig import Rig, defers_on_connections, fresh_app
 from tests.support import eventually
 
 pytestmark = pytest.mark.pg16
@@ -218,7 +218,7 @@ async def test_an_abort_reaches_a_busy_worker_in_milliseconds(rig: Rig) -> None:
     await rig.until(job_id, "aborted")
 
 
-@takes_connections
+@defers_on_connections
 async def test_a_commit_that_comes_after_the_worker_fell_asleep_wakes_it(rig: Rig) -> None:
     """The enqueue looked whether anybody sleeps before anybody did."""
     note = rig.task()
@@ -475,7 +475,7 @@ async def test_the_events_of_a_job_are_put_together(rig: Rig) -> None:
     ]  # fmt: skip
 
 
-@takes_connections
+@defers_on_connections
 async def test_a_connection_in_repeatable_read_may_defer(rig: Rig) -> None:
     note = rig.task()
     async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:
