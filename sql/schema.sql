@@ -1494,10 +1494,19 @@ cross join lateral (
     select 'started', j.started_at
     where j.started_at is not null
     union all
-    select 'deferred_for_retry', a.ended_at
+    select
+        case
+            when a.reason = 'exhausted' or a.outcome in ('rejected', 'invalid_payload') or (a.outcome, a.reason) = ('failed', 'requested')
+                then 'failed'                    -- dead, and requeued by a person since
+            else 'deferred_for_retry'
+        end,
+        a.ended_at
     from jobrunner.attempts a
     where a.job_id = j.id
-        and (a.attempt < j.attempt or j.finished_at is null and j.runner_id is null)
+        and (
+            a.attempt < j.attempt
+            or j.runner_id is null and (j.finished_at is null or j.state = 'cancelled' and j.reason is distinct from 'aborted')
+        )
     union all
     select 'abort_requested', c.requested_at
     from jobrunner.cancel_requests c
@@ -1511,4 +1520,10 @@ cross join lateral (
         end,
         j.finished_at
     where j.finished_at is not null
-) e;
+) e
+union all
+select v.id, 'retried', a.at
+from jobrunner.audit a
+cross join lateral regexp_matches(a.target, '\d+', 'g') as named (id)
+join jobrunner.v_procrastinate_job v on v.id = named.id[1]::bigint
+where a.action = 'requeue';

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Iterable
 from typing import Any, LiteralString
 
@@ -91,7 +92,7 @@ class JobrunnerConnector(PsycopgConnector):
         ears = WorkerEars(on_notification, channels, self._desk.workers.sleepers, self._look)
         self._ears.add(ears)
         try:
-            await ears.run(self._dsn())
+            await ears.run(await self._dsn())
         finally:
             self._ears.discard(ears)
 
@@ -100,7 +101,7 @@ class JobrunnerConnector(PsycopgConnector):
 
     async def _all(self, connection: Any, query: LiteralString, arguments: dict[str, Any]) -> list[Row]:
         if NAMES.get(query) == APPLY_SCHEMA:
-            await asyncio.to_thread(_migrate, self._dsn())
+            await asyncio.to_thread(_migrate, await self._dsn())
             return []
         return await self._answer(connection, self._desk.talk(query, arguments))
 
@@ -113,19 +114,19 @@ class JobrunnerConnector(PsycopgConnector):
 
         return await drive_async(talk, say)
 
-    def _dsn(self) -> str:
-        pool = self._async_pool
-        if pool is not None and self._pool_externally_set:
-            return _as_dsn(pool.conninfo, pool.kwargs)
-        return _as_dsn(self._options.get("conninfo"), self._options.get("kwargs"))
+    async def _dsn(self) -> str:
+        conninfo, kwargs = _said(self.pool.conninfo), _said(self.pool.kwargs)
+        return _as_dsn(
+            await conninfo if inspect.isawaitable(conninfo) else conninfo,
+            await kwargs if inspect.isawaitable(kwargs) else kwargs,
+        )
 
 
 class SyncJobrunnerConnector(SyncPsycopgConnector):
     """The same for an app that only defers, without an event loop."""
 
     def __init__(self, conninfo: str | None = None, **options: Any) -> None:
-        self._options = _pool_options(conninfo, options)
-        super().__init__(**self._options)
+        super().__init__(**_pool_options(conninfo, options))
         self._desk = Desk(self._json_dumps, lambda: None, lambda: False)
 
     def execute_query(self, query: LiteralString, **arguments: Any) -> None:
@@ -156,7 +157,7 @@ class SyncJobrunnerConnector(SyncPsycopgConnector):
         self, connection: psycopg.Connection[Any] | None, query: LiteralString, arguments: dict[str, Any]
     ) -> list[Row]:
         if NAMES.get(query) == APPLY_SCHEMA:
-            _migrate(_as_dsn(self._options.get("conninfo"), self._options.get("kwargs")))
+            _migrate(_as_dsn(_said(self.pool.conninfo), _said(self.pool.kwargs)))
             return []
         return self.answer(connection, self._desk.talk(query, arguments))
 
@@ -180,10 +181,13 @@ def _pool_options(conninfo: str | None, options: dict[str, Any]) -> dict[str, An
     return {**options, "conninfo": config.dsn(conninfo), "kwargs": kwargs}
 
 
-def _as_dsn(conninfo: Any, kwargs: Any) -> str:
-    text = conninfo if isinstance(conninfo, str) else ""
-    named = kwargs if isinstance(kwargs, dict) else {}
-    return make_conninfo(text, **{name: value for name, value in named.items() if name not in _NOT_LIBPQ})
+def _said(value: Any) -> Any:
+    return value() if callable(value) else value
+
+
+def _as_dsn(conninfo: str, kwargs: dict[str, Any] | None) -> str:
+    """The way to the database of a pool, whoever made it: by what its connections are made with."""
+    return make_conninfo(conninfo, **{name: value for name, value in (kwargs or {}).items() if name not in _NOT_LIBPQ})
 
 
 def _migrate(dsn: str) -> None:

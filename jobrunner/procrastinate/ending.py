@@ -7,11 +7,12 @@ from datetime import datetime
 from procrastinate.exceptions import ConnectorException
 from psycopg.types.json import Jsonb
 
-from jobrunner.errors import StaleLease
-from jobrunner.policy.models import check_integer
-from jobrunner.procrastinate.claims import Claim, Claims
+from jobrunner.errors import InvalidJob, StaleLease
+from jobrunner.procrastinate.claims import Claim, Claims, current
+from jobrunner.procrastinate.strategy import place
 from jobrunner.procrastinate.talks import Talk, ask, patiently
 from jobrunner.store.queries import query
+from jobrunner.telemetry import log
 
 _FINISH = query("procrastinate_finish")
 _RETRY = query("procrastinate_retry")
@@ -45,10 +46,19 @@ def retry_job(
     new_queue_name: str | None,
     new_lock: str | None,
 ) -> Talk:
-    """Put a running or failed job back, with what is new; fenced like `finish_job`."""
-    if new_priority is not None:
-        check_integer("priority", new_priority, -32768, 32767)
+    """Put a running or failed job back, with what is new; fenced like `finish_job`.
+
+    Raises InvalidJob for a place that no job can have. Who runs the job is not told but his log, and the job has failed: a worker
+    that was told would not speak of it again, and keep it for as long as it lives.
+    """
     claim = claims.of(job_id)
+    try:
+        place(new_queue_name, new_priority, new_lock)
+    except InvalidJob as wrong:
+        if claim is None or claim is not current():
+            raise
+        log.error("job %s cannot be tried again as its retry strategy wants, so it is dead: %s", job_id, wrong)
+        return (yield from finish_job(claims, job_id=job_id, status="failed", delete_job=False))
     rows = yield from patiently(
         _RETRY,
         id=job_id,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
+from procrastinate.jobs import Status
+
+from jobrunner.errors import OutOfBounds
 from jobrunner.procrastinate.talks import Say, Talk, ask
 from jobrunner.store.queries import query
 
@@ -17,6 +20,8 @@ _STALLED = query("procrastinate_stalled")
 _DELETE_OLD = query("procrastinate_delete_old")
 _CHECK = query("procrastinate_check")
 
+_STATUSES = {status.value for status in Status}
+
 
 def get_job_status(*, job_id: int) -> Talk:
     """[{status}]; nothing where there is no such job."""
@@ -25,22 +30,28 @@ def get_job_status(*, job_id: int) -> Talk:
 
 def list_jobs(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """Jobs with their arguments, by id."""
-    return ask(_JOBS, queue=queue_name, task=task_name, **others)
+    return _listed(_JOBS, queue=queue_name, task=task_name, **others)
 
 
 def list_queues(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_STATS, by="queue", queue=queue_name, task=task_name, **others)
+    return _listed(_STATS, by="queue", queue=queue_name, task=task_name, **others)
 
 
 def list_tasks(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_STATS, by="task", queue=queue_name, task=task_name, **others)
+    return _listed(_STATS, by="task", queue=queue_name, task=task_name, **others)
 
 
 def list_locks(*, queue_name: str | None, task_name: str | None, **others: Any) -> Talk:
     """[{name, jobs_count, stats}]."""
-    return ask(_STATS, by="lock", queue=queue_name, task=task_name, **others)
+    return _listed(_STATS, by="lock", queue=queue_name, task=task_name, **others)
+
+
+def _listed(statement: LiteralString, *, status: str | None, **filters: Any) -> Talk:
+    if status is not None and status not in _STATUSES:
+        raise OutOfBounds("status", status, f"one of {', '.join(sorted(_STATUSES))}")
+    return ask(statement, status=status, **filters)
 
 
 def count_jobs_status() -> Talk:

@@ -59,10 +59,13 @@ def _decision(wanted: RetryDecision) -> Decision:
         delay = min(max(wanted.retry_at.astimezone(UTC) - datetime.now(UTC), delay), LONGEST)
     if wanted.queue is None and wanted.priority is None and wanted.lock is None:
         return Decision(delay)
-    Checked(
-        "x.x", queue=wanted.queue, priority=wanted.priority, key=wanted.lock
-    )  # what no job can have is refused here
-    return Decision(delay, Place(wanted.queue, wanted.priority, wanted.lock))
+    return Decision(delay, place(wanted.queue, wanted.priority, wanted.lock))
+
+
+def place(queue: str | None, priority: int | None, lock: str | None) -> Place:
+    """Where a retry wants its job. Raises InvalidJob for what no job can have."""
+    Checked("x.x", queue=queue, priority=priority, key=lock)
+    return Place(queue, priority, lock)
 
 
 def job_of(job: Claimed, arguments: Any, worker_id: int | None = None) -> Job:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 import procrastinate
 import psycopg
-from procrastinate import builtin_tasks, jobs
+import pytest
+from procrastinate import builtin_tasks, jobs, manager
 
 from jobrunner.worker.app import App
 from jobrunner.worker.runner import Runner
@@ -22,6 +24,19 @@ def fresh_app(connector: Any, **options: Any) -> procrastinate.App:
 
 
 _BUILTIN = "procrastinate.builtin_tasks.remove_old_jobs"
+
+
+def _takes_connection(call: Any) -> bool:
+    return "connection" in inspect.signature(call).parameters
+
+
+defers_on_connections = pytest.mark.skipif(
+    not _takes_connection(jobs.JobDeferrer), reason="procrastinate has configure(connection=) since 3.8"
+)
+manages_on_connections = pytest.mark.skipif(
+    not _takes_connection(manager.JobManager.get_job_status),
+    reason="procrastinate cancels and reads on a connection of its caller since 3.10",
+)
 
 
 class Rig:

@@ -14,9 +14,11 @@ import psycopg
 import psycopg_pool
 import pytest
 from procrastinate import exceptions
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL
 
-from jobrunner.procrastinate import SyncJobrunnerConnector
-from tests.procrastinate.rig import Rig, fresh_app
+from jobrunner.procrastinate import JobrunnerConnector, SyncJobrunnerConnector
+from tests.procrastinate.rig import Rig, defers_on_connections, fresh_app, manages_on_connections
 from tests.support import eventually
 
 LATER = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -55,6 +57,7 @@ async def test_a_task_is_deferred_by_its_name_only(rig: Rig) -> None:
     assert (await rig.job(job_id)).task_name == "far.away"
 
 
+@manages_on_connections
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
 async def test_a_job_belongs_to_the_transaction_of_its_caller(rig: Rig, outcome: str) -> None:
     note = rig.task()
@@ -70,6 +73,7 @@ async def test_a_job_belongs_to_the_transaction_of_its_caller(rig: Rig, outcome:
     assert rig.ran == ([1, 3] if outcome == "commit" else [])
 
 
+@defers_on_connections
 async def test_a_transaction_that_began_with_the_callers_rows_is_not_ended_by_a_defer(rig: Rig) -> None:
     note = rig.task()
     async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:
@@ -182,6 +186,7 @@ async def test_jobs_of_one_lock_run_one_at_a_time_in_order(rig: Rig) -> None:
     assert (rig.ran, most) == ([0, 1, 2, 3, 4, 5], 1)
 
 
+@manages_on_connections
 def test_a_sync_app_defers_before_it_has_a_loop(make_connector: Callable[..., Any], kind: str, dsn: str) -> None:
     app = fresh_app(make_connector())
 
@@ -253,3 +258,112 @@ async def test_the_users_pool_is_used_and_left_open(make_connector: Callable[...
             await conn.execute("select 1")
 
     assert rig.ran == [1, 2]
+
+
+def _made(kind: str, sync: bool, conninfo: str | None = None, **options: Any) -> Any:
+    if kind == "ours":
+        return (SyncJobrunnerConnector if sync else JobrunnerConnector)(conninfo, **options)
+    theirs = procrastinate.SyncPsycopgConnector if sync else procrastinate.PsycopgConnector
+    return theirs(**options) if conninfo is None else theirs(conninfo=conninfo, **options)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_connector_takes_the_arguments_of_a_connection(kind: str, dsn: str, sync: bool) -> None:
+    app = fresh_app(_made(kind, sync, kwargs=conninfo_to_dict(dsn)))
+    with app.open():
+        job_id = app.configure_task("t").defer()
+
+    with psycopg.connect(dsn) as conn:
+        tables = "jobrunner.jobs" if kind == "ours" else "procrastinate_jobs"
+        assert conn.execute(SQL("select id from {}").format(SQL(tables))).fetchall() == [(job_id,)]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_the_users_pool_may_be_a_sync_one(kind: str, dsn: str, sync: bool) -> None:
+    with psycopg_pool.ConnectionPool(dsn, open=False, min_size=1, max_size=2) as pool:
+        app = fresh_app(_made(kind, sync))
+        with app.open(pool):
+            job_id = app.configure_task("t", lock="l").defer()
+        with app.open(pool):
+            assert [job.id for job in app.job_manager.list_jobs()] == [job_id]
+        pool.check()
+
+
+async def test_a_pool_that_keeps_no_connection_is_enough(kind: str, dsn: str) -> None:
+    made = _made(kind, sync=False, conninfo=dsn, pool_factory=psycopg_pool.AsyncNullConnectionPool)
+    rig = Rig(fresh_app(made), kind, dsn)
+    note = rig.task()
+    async with rig.app.open_async():
+        rig.start(fetch_job_polling_interval=1)
+        await note.configure(lock="l").batch_defer_async({"n": 1}, {"n": 2})
+        await eventually(lambda: rig.ran == [1, 2])
+        await rig.stop()
+
+
+@manages_on_connections
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_sync_app_manages_its_jobs(kind: str, dsn: str, sync: bool) -> None:
+    app = fresh_app(_made(kind, sync, dsn))
+    manager = app.job_manager
+
+    @app.task(name="t", queue="q")
+    def t(n: int, m: int = 0) -> None: ...
+
+    with app.open():
+        pattern = t.configure(task_kwargs={"m": 9}, lock="l")
+        one, two = pattern.defer(n=1), pattern.defer(n=2)
+        with psycopg.connect(dsn) as conn:
+            assert manager.cancel_job_by_id(one, connection=conn)
+            inside = t.configure(connection=conn).batch_defer({"n": 3}, {"n": 4})
+            assert [manager.get_job_status(job_id, connection=conn).value for job_id in inside] == ["todo", "todo"]
+            assert manager.get_job_status(one, connection=conn).value == "cancelled"
+            assert manager.get_job_status(one).value == "todo"
+            conn.rollback()
+        assert [(job.id, job.task_kwargs) for job in manager.list_jobs(status="todo")] == [
+            (one, {"n": 1, "m": 9}),
+            (two, {"n": 2, "m": 9}),
+        ]
+        assert [(found["name"], found["todo"]) for found in manager.list_queues(queue="q")] == [("q", 2)]
+        assert [(found["name"], found["todo"]) for found in manager.list_tasks(lock="l")] == [("t", 2)]
+        assert [(found["name"], found["todo"]) for found in manager.list_locks(task="t")] == [("l", 2)]
+        assert manager.cancel_job_by_id(one, delete_job=True)
+        with pytest.raises(exceptions.ConnectorException):
+            manager.retry_job_by_id(two, datetime.now(UTC))
+        assert [job.id for job in manager.list_jobs()] == [two]
+
+
+def test_a_sync_app_retries_what_failed(kind: str, dsn: str) -> None:
+    app = fresh_app(_made(kind, sync=False, conninfo=dsn))
+    ran = []
+
+    @app.task(name="t", pass_context=True, queue="q")
+    def t(context: procrastinate.JobContext, n: int) -> None:
+        ran.append((n, context.additional_context["by"], context.job.priority))
+        if len(ran) == 1:
+            raise ValueError("no")
+
+    with app.open():
+        job_id = t.configure(lock="l").defer(n=1)
+    app.run_worker(wait=False, name="first", additional_context={"by": 1})
+    with app.open():
+        assert app.job_manager.get_job_status(job_id).value == "failed"
+        app.job_manager.retry_job_by_id(job_id, datetime.now(UTC), 3, "q", "l")
+    app.run_worker(wait=False, concurrency=2, listen_notify=False, queues=["q"], additional_context={"by": 2})
+
+    assert ran == [(1, 1, 0), (1, 2, 3)]
+
+
+@defers_on_connections
+async def test_deferring_in_anothers_transaction_may_be_isolated(rig: Rig) -> None:
+    """A queueing lock that is taken aborts the transaction; a savepoint keeps it."""
+    note = rig.task(queueing_lock="q")
+    async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:
+        await note.configure(connection=conn).defer_async(n=1)
+        with pytest.raises(exceptions.AlreadyEnqueued):
+            async with conn.transaction():
+                await note.configure(connection=conn).defer_async(n=2)
+        await note.configure(connection=conn, queueing_lock="other").defer_async(n=3)
+        await conn.commit()
+
+    await rig.drain()
+    assert rig.ran == [1, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -243,6 +244,8 @@ async def test_what_was_asked_to_stop_is_not_tried_again(rig: Rig) -> None:
     await rig.manager.retry_job(job)
 
     assert await rig.status(job_id) == "failed"
+    with contextlib.nullcontext() if rig.ours else pytest.raises(exceptions.ConnectorException):
+        await rig.manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
 async def test_an_async_task_is_cancelled_by_an_abort(rig: Rig) -> None:

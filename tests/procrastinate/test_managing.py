@@ -11,11 +11,13 @@ from typing import Any
 
 import procrastinate
 import psycopg
+import psycopg_pool
 import pytest
 from procrastinate import cli, exceptions, jobs, shell, sql
 
-from jobrunner.procrastinate import JobrunnerConnector
+from jobrunner.procrastinate import JobrunnerConnector, SyncJobrunnerConnector
 from tests.procrastinate.rig import Rig, fresh_app
+from tests.support import eventually
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborted")
 
@@ -74,6 +76,18 @@ async def test_counters_count(rig: Rig, full: dict[str, int]) -> None:
     assert {row["status"]: row["count"] for row in rows} == dict.fromkeys(STATUSES, 1)
 
 
+async def test_a_status_that_there_is_not_is_an_error_and_not_an_empty_list(rig: Rig) -> None:
+    manager = rig.manager
+    for look in (
+        manager.list_jobs_async,
+        manager.list_queues_async,
+        manager.list_tasks_async,
+        manager.list_locks_async,
+    ):
+        with pytest.raises(exceptions.ConnectorException):
+            await look(status="done")
+
+
 async def test_the_shell_shows_and_changes(rig: Rig, full: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
     await asyncio.to_thread(
         _type, rig, f"list_jobs id={full['failed']} details", "list_queues", "list_tasks", "list_locks"
@@ -118,12 +132,22 @@ async def test_the_command_line_defers_works_and_checks(
     with pytest.raises(SystemExit):
         await _command(rig.app, monkeypatch, "defer", "note", "--queueing-lock", "q")
     await _command(rig.app, monkeypatch, "defer", "note", "--queueing-lock", "q", "--ignore-already-enqueued")
+    await _command(rig.app, monkeypatch, "defer", "note", "--at", "2028-01-19T03:14:07Z", "--queue", "later")
+    await _command(rig.app, monkeypatch, "defer", "--unknown", "far.away", "--queue", "far")
+    with pytest.raises(SystemExit):
+        await _command(rig.app, monkeypatch, "defer", "far.away")
     await _command(rig.app, monkeypatch, "worker", "--one-shot", "-q", "default")
+    await _command(rig.app, monkeypatch, "defer", "note", '{"n": 6}', "--queue", "gone")
+    flags = ["--concurrency", "2", "--no-listen-notify", "--delete-jobs", "always", "--name", "w"]
+    await _command(rig.app, monkeypatch, "worker", "--one-shot", *flags, "-q", "gone")
     await _command(rig.app, monkeypatch, "healthchecks")
     await _command(rig.app, monkeypatch, "shell", "list_jobs")
+    await _command(rig.app, monkeypatch, "shell", "list_queues")
 
     out, err = capsys.readouterr()
-    assert rig.ran == [5]
+    assert rig.ran == [5, 6]
+    assert "note on later - [todo]" in out and "far.away on far - [todo]" in out and "gone" not in out
+    assert "far: 1 jobs (todo: 1" in out
     assert "DB connection: OK" in out and "procrastinate_jobs table: OK" in out
     assert "note on default - [succeeded]" in out and "(ignored)" in err
 
@@ -143,6 +167,33 @@ async def test_the_schema_is_made_by_its_own_command(kind: str, bare_dsn: str, s
             await app.schema_manager.apply_schema_async()
             assert await app.check_connection_async()
             await app.configure_task("t").defer_async()
+
+
+@pytest.mark.parametrize("called", [False, True])
+async def test_the_schema_is_made_where_the_users_pool_leads(kind: str, bare_dsn: str, called: bool) -> None:
+    where: Any = (lambda: bare_dsn) if called else bare_dsn
+    connectors: tuple[Any, ...] = (procrastinate.PsycopgConnector, procrastinate.SyncPsycopgConnector)
+    if kind == "ours":
+        connectors = (JobrunnerConnector, SyncJobrunnerConnector)
+
+    app = fresh_app(connectors[1]())
+    kwargs = {"autocommit": True}
+    with psycopg_pool.ConnectionPool(where, min_size=1, max_size=2, kwargs=kwargs, open=True) as pool, app.open(pool):
+        app.schema_manager.apply_schema()
+        assert app.check_connection()
+    rig = Rig(fresh_app(connectors[0]()), kind, bare_dsn)
+    note = rig.task()
+    async with (
+        psycopg_pool.AsyncConnectionPool(where, min_size=1, max_size=4, open=False) as async_pool,
+        rig.app.open_async(async_pool),
+    ):
+        assert await rig.app.check_connection_async()
+        rig.start(fetch_job_polling_interval=30 if rig.ours else 1)
+        await note.defer_async(n=1)
+        await eventually(lambda: rig.ran == [1])
+        await note.defer_async(n=2)
+        await eventually(lambda: rig.ran == [1, 2])
+        await rig.stop()
 
 
 async def test_the_status_of_no_job_is_an_error(rig: Rig) -> None:

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import procrastinate
 import psycopg
 import pytest
 from procrastinate import exceptions, jobs, sql
@@ -15,7 +16,7 @@ from procrastinate.testing import InMemoryConnector
 
 from jobrunner.procrastinate import JobrunnerConnector
 from tests.conftest import Login
-from tests.procrastinate.rig import Rig, fresh_app
+from tests.procrastinate.rig import Rig, defers_on_connections, fresh_app
 from tests.support import eventually
 
 pytestmark = pytest.mark.pg16
@@ -217,6 +218,7 @@ async def test_an_abort_reaches_a_busy_worker_in_milliseconds(rig: Rig) -> None:
     await rig.until(job_id, "aborted")
 
 
+@defers_on_connections
 async def test_a_commit_that_comes_after_the_worker_fell_asleep_wakes_it(rig: Rig) -> None:
     """The enqueue looked whether anybody sleeps before anybody did."""
     note = rig.task()
@@ -356,6 +358,57 @@ async def test_what_does_not_fit_is_refused_with_a_sentence(rig: Rig, options: d
         await rig.task().configure(**options).defer_async()
 
 
+@pytest.mark.parametrize(
+    "place", [{"priority": 40_000}, {"queue": ""}, {"queue": "q" * 201}, {"lock": "l\n"}, {"lock": ""}]
+)
+async def test_a_job_is_not_retried_where_no_job_can_be(rig: Rig, place: dict[str, Any]) -> None:
+    """By hand it is refused; a strategy's wish ends the job, which its worker would else keep as long as it lives."""
+
+    class Move(procrastinate.BaseRetryStrategy):
+        def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> procrastinate.RetryDecision:
+            return procrastinate.RetryDecision(**place)
+
+    @rig.app.task(name="mover", retry=Move(), lock="first")
+    async def mover() -> None:
+        raise ValueError("no")
+
+    by_hand = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await asyncio.create_task(rig.manager.fetch_job(queues=None, worker_id=worker))  # in a context of its own
+    assert job is not None
+    with pytest.raises(exceptions.ConnectorException, match="|".join(("priority", "queue", "key"))):
+        await rig.manager.retry_job(job, **place)
+    assert await rig.status(by_hand) == "doing"
+
+    job_id = await mover.defer_async()
+    rig.start()
+    await rig.until(job_id, "failed")
+
+
+async def test_a_job_for_later_holds_nobody_up_until_it_is_due(rig: Rig) -> None:
+    note = rig.task(lock="l")
+    later = await note.configure(schedule_in={"hours": 1}).defer_async(n=1)
+    now = await note.defer_async(n=2)
+    worker = await rig.manager.register_worker()
+
+    first = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    rows(rig, "update jobrunner.jobs set run_at = now() where id = %s", later)
+
+    assert first and first.id == now
+    assert await rig.manager.fetch_job(queues=None, worker_id=worker) is None
+    await rig.manager.finish_job(first, status=jobs.Status.SUCCEEDED, delete_job=False)
+    second = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert second and second.id == later
+
+
+async def test_a_search_path_has_no_effect(dsn: str) -> None:
+    app = fresh_app(JobrunnerConnector(dsn, kwargs={"options": "-c search_path=mine"}))
+    async with app.open_async():
+        job_id = await app.configure_task("t", lock="l").defer_async()
+        assert await app.check_connection_async()
+        assert [job.id for job in await app.job_manager.list_jobs_async()] == [job_id]
+
+
 async def test_an_earlier_tick_is_not_deferred_after_a_later_one(rig: Rig) -> None:
     task = rig.task(name="tick")
 
@@ -394,6 +447,13 @@ async def test_its_statuses_agree_with_the_states(rig: Rig) -> None:
         "succeeded": 1, "dead": 1, "cancelled": 2, "running": 1, "scheduled": 1, "blocked": 1, "ready": 1,
     }  # fmt: skip
     assert statuses == {"succeeded": 1, "failed": 1, "aborted": 1, "cancelled": 1, "doing": 1, "todo": 3}
+    (counters,) = await rig.manager.list_queues_async()
+    assert {name: counters[name] for name in statuses} == statuses and counters["jobs_count"] == sum(states.values())
+    of = {"dead": "failed", "running": "doing", "scheduled": "todo", "blocked": "todo", "ready": "todo"}
+    for job in await rig.manager.list_jobs_async():
+        ((state, attempt),) = rows(rig, "select state, attempt from jobrunner.v_job where id = %s", job.id)
+        assert job.status in (of.get(state, state), "aborted" if state == "cancelled" else None)
+        assert job.attempts == attempt - (state == "running")
 
 
 async def test_the_events_of_a_job_are_put_together(rig: Rig) -> None:
@@ -415,6 +475,7 @@ async def test_the_events_of_a_job_are_put_together(rig: Rig) -> None:
     ]  # fmt: skip
 
 
+@defers_on_connections
 async def test_a_connection_in_repeatable_read_may_defer(rig: Rig) -> None:
     note = rig.task()
     async with await psycopg.AsyncConnection.connect(rig.dsn) as conn:

@@ -136,6 +136,22 @@ async def test_a_periodic_task_is_deferred_once_a_tick(rig: Rig) -> None:
     assert len(rig.ran) == len(set(rig.ran))
 
 
+async def test_a_task_has_several_schedules_with_arguments(rig: Rig) -> None:
+    @rig.app.task(name="do", lock="common")
+    async def do(timestamp: int, value: int) -> None:
+        rig.ran.append(value)
+
+    for value, queue in ((1, "foo"), (2, "bar")):
+        rig.app.periodic(
+            cron="* * * * * */1", queue=queue, priority=value, task_kwargs={"value": value}, periodic_id=queue
+        )(do)
+    rig.start(queues=["foo", "bar"])
+    await eventually(lambda: {1, 2} <= set(rig.ran))
+
+    found = {(j.queue, j.priority, j.task_kwargs["value"], j.lock) for j in await rig.manager.list_jobs_async()}
+    assert found == {("foo", 1, 1, "common"), ("bar", 2, 2, "common")}
+
+
 async def test_one_of_many_workers_defers_a_tick(rig: Rig) -> None:
     task = rig.task(name="tick")
     job = task.configure(task_kwargs={"timestamp": 1000}).job
@@ -250,10 +266,11 @@ async def test_a_worker_finishes_what_it_runs_before_it_stops(rig: Rig) -> None:
     assert await rig.status(job_id) == "succeeded"
 
 
-async def test_a_worker_aborts_what_does_not_end_in_time(rig: Rig) -> None:
+@pytest.mark.parametrize(("retry", "status"), [(False, "aborted"), (True, "todo")])
+async def test_a_worker_aborts_what_does_not_end_in_time(rig: Rig, retry: bool, status: str) -> None:
     started = asyncio.Event()
 
-    @rig.app.task(name="endless")
+    @rig.app.task(name="endless", retry=retry)
     async def endless() -> None:
         started.set()
         await asyncio.Event().wait()
@@ -264,7 +281,7 @@ async def test_a_worker_aborts_what_does_not_end_in_time(rig: Rig) -> None:
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
 
-    assert await rig.status(job_id) == "aborted"
+    assert await rig.status(job_id) == status
 
 
 async def test_listening_by_hand_hears_of_a_new_job(rig: Rig) -> None:
