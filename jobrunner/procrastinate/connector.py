@@ -22,15 +22,16 @@ from jobrunner.procrastinate.ears import WorkerEars
 from jobrunner.procrastinate.talks import Row, Say, Talk
 from jobrunner.store.migrate import migrate
 
+_PLACE = {"host", "hostaddr", "port", "dbname", "service"}
 _NOT_LIBPQ = {"autocommit", "prepare_threshold", "row_factory", "cursor_factory", "context"}
 
 
 class JobrunnerConnector(PsycopgConnector):
     """A connector for `procrastinate.App(connector=…)` that keeps its jobs in jobrunner's tables.
 
-    Takes what `PsycopgConnector` takes; *conninfo* None means JOBRUNNER_DSN, DATABASE_URL or libpq's PG*. The database needs
-    jobrunner's schema (`jobrunner migrate`, or `procrastinate schema --apply`). Errors are procrastinate's own:
-    ConnectorException with one sentence, AlreadyEnqueued, AppNotOpen.
+    Takes what `PsycopgConnector` takes; without a *conninfo*, or *kwargs* that say where, it is JOBRUNNER_DSN, DATABASE_URL or
+    libpq's PG*. The database needs jobrunner's schema (`jobrunner migrate`, or `procrastinate schema --apply`). Errors are
+    procrastinate's own: ConnectorException with one sentence, AlreadyEnqueued, AppNotOpen.
     """
 
     def __init__(self, conninfo: str | None = None, **options: Any) -> None:
@@ -92,7 +93,7 @@ class JobrunnerConnector(PsycopgConnector):
         ears = WorkerEars(on_notification, channels, self._desk.workers.sleepers, self._look)
         self._ears.add(ears)
         try:
-            await ears.run(await self._dsn())
+            await ears.run(self._dsn)
         finally:
             self._ears.discard(ears)
 
@@ -115,6 +116,7 @@ class JobrunnerConnector(PsycopgConnector):
         return await drive_async(talk, say)
 
     async def _dsn(self) -> str:
+        """Where the pool connects to now: a function may give a new password each time."""
         conninfo, kwargs = _said(self.pool.conninfo), _said(self.pool.kwargs)
         return _as_dsn(
             await conninfo if inspect.isawaitable(conninfo) else conninfo,
@@ -178,6 +180,8 @@ def _pool_options(conninfo: str | None, options: dict[str, Any]) -> dict[str, An
     kwargs = options.get("kwargs")
     if kwargs is None or isinstance(kwargs, dict):
         kwargs = {"autocommit": True, "prepare_threshold": None, **(kwargs or {})}
+        if not _PLACE.isdisjoint(kwargs):  # a place must not be put together from two
+            return {**options, "conninfo": conninfo or "", "kwargs": kwargs}
     return {**options, "conninfo": config.dsn(conninfo), "kwargs": kwargs}
 
 

@@ -95,8 +95,8 @@ class WorkerEars:
         """Somebody must look (again)."""
         self._stirred.set()
 
-    async def run(self, dsn: str) -> None:
-        """Until cancelled. A lost connection comes back; meanwhile the worker polls."""
+    async def run(self, dsn: Callable[[], Awaitable[str]]) -> None:
+        """Until cancelled; *dsn* says where to, each time. A lost connection comes back; meanwhile the worker polls."""
         self._ears = Ears(dsn, self._heard, Telemetry(), around=config.listen_dsn())
         async with asyncio.TaskGroup() as both:
             both.create_task(self._ears.run())

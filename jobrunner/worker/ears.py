@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psycopg
 
@@ -25,13 +25,14 @@ class Lent(Silent):
 class Ears:
     """Calls *wake* at every notification, with its payload; `listening` says whether they arrive.
 
-    *around*: an address past the pooler that *dsn* leads through. Whoever gives one answers for it that its sessions are lasting;
-    it is proved by a notification that is sent through *dsn*. Without it nothing listens behind a pooler.
+    *dsn*: where to, or who says so before each connection. *around*: an address past the pooler that *dsn* leads through. Whoever
+    gives one answers for it that its sessions are lasting; it is proved by a notification that is sent through *dsn*. Without it
+    nothing listens behind a pooler.
     """
 
     def __init__(
         self,
-        dsn: str,
+        dsn: str | Callable[[], Awaitable[str]],
         wake: Callable[[str], None],
         telemetry: Telemetry,
         on_heard: Callable[[], None] = lambda: None,
@@ -54,7 +55,7 @@ class Ears:
             reason, longest = "", 5.0
             self.pulse.beat()
             try:
-                conn = await connect(self._around or self._dsn, "listen")
+                conn = await connect(self._around or await self._address(), "listen")
                 await self._begin(conn)
                 self._wake("")  # whatever came while nobody listened
                 while True:
@@ -93,8 +94,16 @@ class Ears:
         if self._around is None:
             await self._ask(conn)
         else:
-            async with _second(self._dsn) as sender:
+            async with _second(await self._address()) as sender:
                 await self._ask(sender)
+
+    async def _address(self) -> str:
+        if isinstance(self._dsn, str):
+            return self._dsn
+        try:
+            return await self._dsn()
+        except Exception as error:  # of another's code: a vault that does not answer must not end the listening
+            raise Silent(f"nobody says where the database is: {error}") from error
 
     async def _ask(self, conn: Session) -> None:
         await answered(conn, ask(conn, self._channel), *_patience())

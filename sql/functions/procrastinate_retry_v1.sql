@@ -1,7 +1,8 @@
 -- Puts a running job back, or a failed one, with another priority, queue or lock where they are given. Fenced as
 -- procrastinate_finish_v1. A running job that was asked to stop fails instead, as in procrastinate. A new lock leaves the old key,
 -- whose turn is passed on (as an end does it, in this transaction: nobody sees that end), and arrives at the new one.
--- Returns settled, stale (another has the claim) or gone (neither running nor failed). 55P03: someone holds a row: again, please.
+-- Returns settled (also by an earlier try, whose answer was lost), stale (another has the claim) or gone (neither running nor
+-- failed). 55P03: someone holds a row: again, please.
 create or replace function jobrunner.procrastinate_retry_v1(
     _id bigint, _attempt integer, _runner bigint, _at timestamptz, _priority smallint, _queue text, _lock text, _failure jsonb default '{}'
 )
@@ -24,13 +25,14 @@ begin
     where j.id = _id
         and j.state in ('running', 'dead')
     for update;
-    if not found then
-        return case when _runner is null then 'gone' else 'stale' end;
-    elsif _runner is null then
+    if _runner is null then
+        if not found then
+            return 'gone';
+        end if;
         _attempt := _job.attempt;
         _runner := _job.runner_id;
-    elsif _job.attempt <> _attempt or _job.runner_id is distinct from _runner then
-        return 'stale';
+    elsif not found or _job.attempt <> _attempt or _job.runner_id is distinct from _runner then
+        return (select v.verdict from jobrunner.verdict_v1(_runner, array[_id], array[_attempt]) v);
     end if;
 
     if _job.state = 'dead' then

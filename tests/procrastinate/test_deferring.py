@@ -268,7 +268,10 @@ def _made(kind: str, sync: bool, conninfo: str | None = None, **options: Any) ->
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_a_connector_takes_the_arguments_of_a_connection(kind: str, dsn: str, sync: bool) -> None:
+def test_a_connector_takes_the_arguments_of_a_connection(
+    kind: str, dsn: str, sync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///other?options=-cdefault_transaction_read_only%3Don")
     app = fresh_app(_made(kind, sync, kwargs=conninfo_to_dict(dsn)))
     with app.open():
         job_id = app.configure_task("t").defer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -226,7 +227,11 @@ def t(n):
 def test_its_command_finds_an_app_with_nothing_but_the_environment(dsn: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     procrastinate_ = [sys.executable, "-m", "procrastinate", "-a", "shop.app"]
-    environment = {"JOBRUNNER_DSN": dsn, "PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "JOBRUNNER_DSN": dsn,
+        "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+        "PATH": "/usr/bin:/bin",
+    }
 
     def run(*words: str) -> str:
         return subprocess.run(

@@ -15,6 +15,8 @@ from procrastinate import exceptions, jobs, sql
 from procrastinate.testing import InMemoryConnector
 
 from jobrunner.procrastinate import JobrunnerConnector
+from jobrunner.procrastinate.driving import execute_async
+from jobrunner.procrastinate.talks import Row, Say
 from tests.conftest import Login
 from tests.procrastinate.rig import Rig, defers_on_connections, fresh_app
 from tests.support import eventually
@@ -271,6 +273,41 @@ async def test_an_end_whose_answer_was_lost_is_sent_again(rig: Rig) -> None:
     await rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False)
 
     assert await rig.status(job_id) == "succeeded"
+
+
+async def test_a_retry_whose_answer_was_lost_is_sent_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    lost: list[list[Row]] = []
+
+    async def lossy(conn: Any, loads: Any, step: Say) -> list[Row]:
+        answer = await execute_async(conn, loads, step)
+        if not lost:
+            lost.append(answer)
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return answer
+
+    monkeypatch.setattr("jobrunner.procrastinate.connector.execute_async", lossy)
+    await rig.manager.retry_job(job)
+
+    assert lost == [[{"verdict": "settled"}]]
+    back = await rig.job(job_id)
+    assert (back.status, back.attempts) == ("todo", 1)
+
+
+async def test_the_listening_connection_comes_back(rig: Rig) -> None:
+    note = rig.task()
+    rig.start(fetch_job_polling_interval=60)
+    await _idle(rig)
+
+    ended = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'jobrunner listen'"
+    assert rows(rig, ended) == [(True,)]
+    await _idle(rig)
+    await note.defer_async(n=1)
+
+    await eventually(lambda: rig.ran == [1])
 
 
 async def test_a_failed_job_is_a_dead_letter_with_its_error(rig: Rig) -> None:

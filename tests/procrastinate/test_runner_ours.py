@@ -231,6 +231,22 @@ async def test_a_middleware_stops_the_runner(rig: RunnerRig) -> None:
 # ------------------------------------------------------------------------------------------------ side by side
 
 
+async def test_periodic_tasks_go_on_after_an_outage(rig: RunnerRig, caplog: pytest.LogCaptureFixture) -> None:
+    @rig.app.periodic(cron="* * * * * */1")
+    @rig.app.task(name="tick")
+    async def tick(timestamp: int) -> None:
+        rig.ran.append(timestamp)
+
+    rows(rig, "alter function jobrunner.procrastinate_defer_periodic_v1 rename to away")
+    rig.start()
+    await eventually(lambda: "periodic failed: " in caplog.text)
+    assert rig.ran == []
+    rows(rig, "alter function jobrunner.away rename to procrastinate_defer_periodic_v1")
+
+    await eventually(lambda: len(rig.ran) >= 2)
+    assert len(rig.ran) == len(set(rig.ran))
+
+
 async def test_both_kinds_of_worker_share_the_work(rig: RunnerRig) -> None:
     seen: list[tuple[str | None, int]] = []
 

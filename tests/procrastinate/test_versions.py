@@ -36,7 +36,17 @@ def test_the_oldest_release_works_too() -> None:
     parts = ("deferring", "working", "ending", "events", "managing", "runner_ours", "rehearsal", "adopt")
     files = [f"tests/procrastinate/test_{name}.py" for name in parts]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "ours or rehearsal or adopt", "-m", "not faults", *files],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-k",
+            "ours or rehearsal or adopt or its_command",
+            "-m",
+            "not faults",
+            *files,
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -197,6 +197,33 @@ def _age(rig: Rig, worker: int, seconds: int) -> None:
             )
 
 
+def _age_all(rig: Rig, seconds: int) -> None:
+    with psycopg.connect(rig.dsn, autocommit=True) as conn:
+        workers = conn.execute(
+            f"select id from {'jobrunner.runners' if rig.ours else 'procrastinate_workers'}"
+        ).fetchall()
+    for (worker,) in workers:
+        _age(rig, worker, seconds)
+
+
+async def test_a_task_puts_stalled_jobs_back_as_the_documentation_shows(rig: Rig) -> None:
+    @rig.app.task(name="retry_stalled_jobs", queue="maintenance", pass_context=True)
+    async def retry_stalled_jobs(context: procrastinate.JobContext) -> None:
+        for job in await context.app.job_manager.get_stalled_jobs():
+            await context.app.job_manager.retry_job(job)
+
+    job_id = await rig.task().defer_async(n=1)
+    dead = await rig.manager.register_worker()
+    await rig.manager.fetch_job(queues=None, worker_id=dead)
+    await retry_stalled_jobs.defer_async()
+    _age(rig, dead, 60)
+
+    await rig.drain(queues=["maintenance"])
+    assert await rig.status(job_id) == "todo"
+    await rig.drain()
+    assert rig.ran == [1]
+
+
 async def test_jobs_of_a_silent_worker_are_stalled_and_can_be_put_back(rig: Rig) -> None:
     note = rig.task(queue="q")
     job_id = await note.defer_async(n=1)
@@ -234,6 +261,28 @@ async def test_stalled_workers_are_pruned(rig: Rig) -> None:
     assert await rig.manager.prune_stalled_workers(45) == [old]
     assert await rig.manager.prune_stalled_workers(45) == []
     await rig.manager.unregister_worker(new)
+
+
+async def test_a_worker_that_starts_robs_none_that_beats_seldom(rig: Rig) -> None:
+    started, gate = asyncio.Event(), asyncio.Event()
+
+    @rig.app.task(name="slow")
+    async def slow() -> None:
+        rig.ran.append("slow")
+        started.set()
+        if len(rig.ran) == 1:
+            await gate.wait()
+
+    job_id = await slow.defer_async()
+    rig.start(update_heartbeat_interval=60)
+    await asyncio.wait_for(started.wait(), 10)
+    _age_all(rig, 50)
+
+    await rig.drain()  # it looks for stalled workers before anything else
+
+    assert (rig.ran, await rig.status(job_id)) == (["slow"], "doing")
+    gate.set()
+    await rig.until(job_id, "succeeded")
 
 
 async def test_jobs_that_run_for_long_are_found_by_their_start(rig: Rig) -> None:

@@ -51,3 +51,24 @@ async def test_ears_that_lost_their_connection_say_so_and_hear_again(dsn: str, c
     await asyncio.gather(task, return_exceptions=True)
 
     assert not ears.listening
+
+
+async def test_ears_ask_each_time_where_to_and_outlive_who_does_not_know(dsn: str, conn: Connection) -> None:
+    telemetry = Telemetry()
+    events, asked = Events(telemetry), 0
+
+    async def address() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise KeyError("the vault is sealed")
+        return dsn
+
+    task = asyncio.create_task(Ears(address, lambda payload: None, telemetry).run())
+    await events.wait_for("listener.up")
+    terminate(conn, "listen")
+    await events.wait_for("listener.up", times=2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert asked == 3
