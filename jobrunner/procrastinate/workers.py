@@ -17,6 +17,7 @@ from procrastinate.worker import Worker
 from jobrunner.policy.sqlstate import LOST_RUNNER
 from jobrunner.procrastinate.claims import Claims, forget
 from jobrunner.procrastinate.ears import Sleeper
+from jobrunner.procrastinate.ending import say_again
 from jobrunner.procrastinate.housekeeping import unpark
 from jobrunner.procrastinate.runner import WorkerRunner
 from jobrunner.procrastinate.talks import Row, Say, Talk
@@ -56,6 +57,7 @@ class Workers:
     def unregister_worker(self, *, worker_id: int) -> Talk:
         """Whatever it still held goes back at once."""
         runner = self._of(worker_id)
+        yield from say_again(self._claims, runner.runner)
         for claim in self._claims.of_runner(runner.runner):
             self._claims.lost(claim)
         self._runners.pop(worker_id, None)
@@ -99,6 +101,7 @@ class Workers:
         (row,) = yield Say(_BEAT, {"runner": runner.runner, "busy": busy, "listening": self._listening()})
         if not row["alive"] and worker_id in self._runners:
             yield from self._renew(runner)
+        yield from say_again(self._claims, runner.runner)
         crowded, runner.crowded = runner.crowded, set()
         return (yield from runner.housekeeping.round(runner.tasks, sorted(crowded)))
 
@@ -106,13 +109,19 @@ class Workers:
         """Go on under a new id, with what is still in hand, fenced by the old one."""
         old, runner.runner = runner.runner, secrets.randbits(62)
         held = self._claims.of_runner(old)
-        yield Say(REGISTER, runner.registration())
-        params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
-        yield Say(_ADOPT, {"old": old, "new": runner.runner, **params})
         for claim in held:
-            claim.runner = (
-                runner.runner
-            )  # of one that was given away the fence holds all the same: another attempt, another runner
+            claim.moving = True
+        try:
+            yield Say(REGISTER, runner.registration())
+            params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
+            yield Say(_ADOPT, {"old": old, "new": runner.runner, **params})
+            for (
+                claim
+            ) in held:  # of one that was given away the fence holds all the same: another attempt, another runner
+                claim.runner = runner.runner
+        finally:
+            for claim in held:
+                claim.moving = False
         return []
 
     def _of(self, worker_id: int) -> WorkerRunner:

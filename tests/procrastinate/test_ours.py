@@ -273,6 +273,58 @@ async def test_an_end_whose_answer_was_lost_is_sent_again(rig: Rig) -> None:
     assert await rig.status(job_id) == "succeeded"
 
 
+@pytest.mark.parametrize("said_by", ["heartbeat", "good-bye"])
+@pytest.mark.parametrize("end", ["finish", "retry"])
+async def test_an_end_that_did_not_get_through_is_said_again(
+    rig: Rig, end: str, said_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is alive and has forgotten the job: nobody else would ever end it."""
+    monkeypatch.setattr("jobrunner.procrastinate.talks._TRIES", 2)
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    later = datetime.now(UTC) + timedelta(hours=1)
+    ending: Any = (
+        rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False)
+        if end == "finish"
+        else rig.manager.retry_job(job, retry_at=later)
+    )
+    with psycopg.connect(rig.dsn) as someone:
+        someone.execute("select 1 from jobrunner.jobs where id = %s for update", [job_id])
+        with pytest.raises(exceptions.ConnectorException):
+            await ending
+        await rig.manager.update_heartbeat(worker)
+        assert await rig.status(job_id) == "doing"
+        someone.rollback()
+
+    await (rig.manager.update_heartbeat if said_by == "heartbeat" else rig.manager.unregister_worker)(worker)
+
+    assert rows(rig, "select state, attempt, failures from jobrunner.v_job where id = %s", job_id) == [
+        ("succeeded", 1, 0) if end == "finish" else ("scheduled", 1, 1)
+    ]
+
+
+async def test_an_end_while_its_worker_goes_on_under_a_new_id(rig: Rig) -> None:
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    rows(rig, "update jobrunner.runners set lost_at = now(), ended = 'lost' where id = %s", worker)
+    tried = "select count(*) from pg_stat_activity where query like %s and pid <> pg_backend_pid() and state = %s"
+
+    with psycopg.connect(rig.dsn) as someone:
+        someone.execute("select 1 from jobrunner.jobs where id = %s for update", [job_id])
+        renewing = asyncio.create_task(rig.manager.update_heartbeat(worker))
+        await eventually(lambda: rows(rig, tried, "%adopt_v1%", "active") == [(1,)])
+        ending = asyncio.create_task(rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False))
+        await eventually(lambda: rows(rig, tried, "%procrastinate_finish_v1%", "active") == [(1,)])
+        someone.rollback()
+    await asyncio.gather(renewing, ending)
+
+    assert await rig.status(job_id) == "succeeded"
+
+
 async def test_a_failed_job_is_a_dead_letter_with_its_error(rig: Rig) -> None:
     @rig.app.task(name="bad")
     async def bad() -> None:
