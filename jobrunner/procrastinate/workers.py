@@ -29,6 +29,7 @@ _READY_TASKS = query("procrastinate_ready_tasks")
 _BEAT = query("beat")
 _ADOPT = query("adopt")
 _STOP = query("stop")
+_PRUNE = query("procrastinate_prune")
 
 _CROWDED = 0.1  # seconds of a fetch that say: it walked over jobs that nobody here can run
 _SEATING = 0.002  # seconds to wait for another session that gives arrivals their places
@@ -104,6 +105,16 @@ class Workers:
         yield from say_again(self._claims, runner.runner)
         crowded, runner.crowded = runner.crowded, set()
         return (yield from runner.housekeeping.round(runner.tasks, sorted(crowded)))
+
+    def prune_stalled_workers(self, *, seconds_since_heartbeat: float) -> Talk:
+        """[{worker_id}] of those that are lost; unlike procrastinate's it gives their jobs back too.
+
+        A worker that is about to start judges nobody: its rounds do, once its own heartbeat has been healthy for half a lease.
+        """
+        worker = _worker_above()
+        if worker is not None and worker.worker_id is None:
+            return []
+        return (yield Say(_PRUNE, {"seconds": seconds_since_heartbeat}))
 
     def _renew(self, runner: WorkerRunner) -> Talk:
         """Go on under a new id, with what is still in hand, fenced by the old one."""

@@ -141,6 +141,27 @@ async def test_workers_rescue_each_other_with_their_heartbeats(rig: Rig) -> None
     assert list(await rig.manager.list_jobs_async(status="doing")) == []
 
 
+async def test_a_worker_that_starts_after_an_outage_takes_nothing_from_those_that_outlived_it(rig: Rig) -> None:
+    """Every beat looks old at once then; procrastinate's worker prunes before it registers."""
+    starts, go = [], asyncio.Event()
+
+    @rig.app.task(name="long")
+    async def long() -> None:
+        starts.append(1)
+        await go.wait()
+
+    job_id = await long.defer_async()
+    rig.start(fetch_job_polling_interval=0.02)
+    await eventually(lambda: starts)
+    rows(rig, "update jobrunner.runners set beat_at = now() - interval '31 s'")
+    rig.start(fetch_job_polling_interval=0.02)
+    await eventually(lambda: rows(rig, "select count(*) from jobrunner.runners") == [(2,)])
+    go.set()
+    await rig.until(job_id, "succeeded")
+
+    assert (starts, rows(rig, "select count(*) from jobrunner.runners where lost_at is null")) == ([1], [(2,)])
+
+
 PARK = "insert into jobrunner.jobs (task, args, state, blocked_on) values ('note', %s, 'blocked', 'task')"
 
 
