@@ -100,6 +100,31 @@ async def test_a_worker_that_was_declared_lost_goes_on_under_a_new_id(rig: Rig) 
     ]
 
 
+async def test_a_fetch_and_a_heartbeat_that_both_hear_that_it_is_lost_renew_it_once(rig: Rig) -> None:
+    """As after a blocked event loop. A second new id would make a tombstone of the first, and what it holds would be given away."""
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    held = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert held is not None
+    rows(rig, "update jobrunner.runners set lost_at = now(), ended = 'lost' where id = %s", worker)
+
+    async with await psycopg.AsyncConnection.connect(rig.dsn) as someone:
+        await someone.execute("lock table jobrunner.runners in share mode")  # both look before either registers
+        both = [rig.manager.fetch_job(queues=None, worker_id=worker), rig.manager.update_heartbeat(worker)]
+        tasks: Any = [asyncio.ensure_future(each) for each in both]
+        tried = "select 1 from pg_stat_activity where query like %s and wait_event_type = 'Lock'"
+        await eventually(lambda: rows(rig, tried, "%register_v2%"))
+        await eventually(lambda: rows(rig, tried, "%beat_v1%"))
+        await someone.rollback()
+    await asyncio.gather(*tasks)
+
+    assert rows(rig, "select id, ended from jobrunner.runners where id <> %s", worker) == [
+        (rows(rig, "select runner_id from jobrunner.jobs where id = %s", job_id)[0][0], None)
+    ]
+    await rig.manager.finish_job(held, status=jobs.Status.SUCCEEDED, delete_job=False)
+    assert await rig.status(job_id) == "succeeded"
+
+
 async def test_any_runner_gives_the_jobs_of_a_dead_worker_back(rig: Rig) -> None:
     job_id = await rig.task().defer_async()
     dead, other = await rig.manager.register_worker(), await rig.manager.register_worker()
