@@ -9,13 +9,20 @@ from __future__ import annotations
 import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from jobrunner.policy.envelope import tree_of
 from jobrunner.policy.text import describe
 
 _current: ContextVar[Claim | None] = ContextVar("jobrunner_procrastinate_claim", default=None)
+
+
+class End(NamedTuple):
+    """The end of a job in hand: a statement whose row has a verdict, and its parameters but for the fence."""
+
+    statement: LiteralString
+    params: dict[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +37,10 @@ class Claim:
     """The tree of causes that it belongs to."""
     error: BaseException | None = None
     """What the handler raised, as procrastinate logged it."""
+    moving: bool = False
+    """Its worker is just going on under a new id: which of the two the database knows is not known here."""
+    unsaid: End | None = None
+    """How it ended, where that did not get through: said again with each heartbeat."""
 
     def failure(self) -> dict[str, str]:
         """The error in the words of settle_v1; nothing where none was seen."""

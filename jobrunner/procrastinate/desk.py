@@ -9,7 +9,7 @@ from typing import Any
 from procrastinate import exceptions, schema, sql
 
 from jobrunner.errors import InvalidJob
-from jobrunner.procrastinate import deferring, ending, housekeeping, reading
+from jobrunner.procrastinate import deferring, ending, reading
 from jobrunner.procrastinate.claims import Claims
 from jobrunner.procrastinate.talks import Talk
 from jobrunner.procrastinate.workers import Workers
@@ -56,7 +56,7 @@ class Desk:
             "register_worker": self.workers.register_worker,
             "unregister_worker": self.workers.unregister_worker,
             "update_heartbeat": self.workers.update_heartbeat,
-            "prune_stalled_workers": housekeeping.prune_stalled_workers,
+            "prune_stalled_workers": self.workers.prune_stalled_workers,
         }
 
     def talk(self, text: str, arguments: dict[str, Any]) -> Talk:

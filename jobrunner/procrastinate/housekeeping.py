@@ -11,11 +11,10 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from jobrunner.procrastinate.talks import Say, Talk, ask
+from jobrunner.procrastinate.talks import Say, Talk
 from jobrunner.store.queries import query
 from jobrunner.telemetry import log
 
-_PRUNE = query("procrastinate_prune")
 _RESCUE = query("rescue")
 _SWEEP = query("sweep")
 _UNPARK = query("unpark")
@@ -58,11 +57,6 @@ def sweep() -> Talk:
 def unpark(tasks: list[str] | None) -> Talk:
     """Make parked jobs of these tasks ready."""
     return _step(_UNPARK, tasks=tasks or [], versions=[1] * len(tasks or []), n=_ROWS)
-
-
-def prune_stalled_workers(*, seconds_since_heartbeat: float) -> Talk:
-    """[{worker_id}] of those that are lost; unlike procrastinate's it gives their jobs back too."""
-    return ask(_PRUNE, seconds=seconds_since_heartbeat)
 
 
 def _step(statement: LiteralString, **params: Any) -> Talk:

@@ -31,6 +31,8 @@ class WorkerRunner:
 
     def __init__(self, runner: int, worker: Worker | None, stir: Callable[[], None]) -> None:
         self.runner = runner
+        self.renewing = False
+        """It is about to go on under a new id."""
         self._worker = ref(worker) if worker is not None else lambda: None
         self.sleeper = Sleeper(stir)
         self.floors, self._horizon = Floors(), Horizon()
@@ -50,8 +52,8 @@ class WorkerRunner:
         worker = self._worker()
         return list(worker.app.tasks) if worker is not None else None
 
-    def registration(self) -> dict[str, Any]:
-        """What the database is told of it."""
+    def registration(self, runner: int) -> dict[str, Any]:
+        """What the database is told of it, under this id."""
         worker = self._worker()
         tasks = worker.app.tasks if worker is not None else {}
         about = Registration(
@@ -75,7 +77,7 @@ class WorkerRunner:
             ],
             poll=getattr(worker, "fetch_job_polling_interval", 5.0),
         )
-        return register_params(self.runner, about)
+        return register_params(runner, about)
 
     def order(self) -> list[Class]:
         """Which classes to ask: the larger priorities first, among equal ones another queue first each time."""

@@ -33,14 +33,14 @@ def ask(statement: LiteralString, **params: Any) -> Talk:
     return (yield Say(statement, params))
 
 
-def patiently(statement: LiteralString, **params: Any) -> Talk:
-    """One statement whose row has a verdict, again while someone holds the row that it needs, or the answer was lost: about 8 s."""
+def patiently(once: Callable[[], Generator[Say | float, list[Row], str]]) -> Generator[Say | float, list[Row], str]:
+    """The verdict of *once*, again while someone holds the row that it needs, or its answer was lost: about 8 s."""
     gap = _GAP
     for left in reversed(range(_TRIES)):
         try:
-            rows = yield Say(statement, params)
-            if rows[0]["verdict"] != "busy" or not left:
-                return rows
+            verdict = yield from once()
+            if verdict != "busy" or not left:
+                return verdict
         except psycopg.OperationalError:  # a lock, a deadlock, a lost connection: the verdict knows what it had done
             if not left:
                 raise

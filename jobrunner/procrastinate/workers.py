@@ -17,6 +17,7 @@ from procrastinate.worker import Worker
 from jobrunner.policy.sqlstate import LOST_RUNNER
 from jobrunner.procrastinate.claims import Claims, forget
 from jobrunner.procrastinate.ears import Sleeper
+from jobrunner.procrastinate.ending import say_again
 from jobrunner.procrastinate.housekeeping import unpark
 from jobrunner.procrastinate.runner import WorkerRunner
 from jobrunner.procrastinate.talks import Row, Say, Talk
@@ -28,9 +29,10 @@ _READY_TASKS = query("procrastinate_ready_tasks")
 _BEAT = query("beat")
 _ADOPT = query("adopt")
 _STOP = query("stop")
+_PRUNE = query("procrastinate_prune")
 
 _CROWDED = 0.1  # seconds of a fetch that say: it walked over jobs that nobody here can run
-_SEATING = 0.002  # seconds to wait for another session that gives arrivals their places
+_SEATING = 0.002  # seconds to wait for another session that gives arrivals their places, or for a new id
 _PATIENCE = 500  # such waits in one fetch
 
 
@@ -48,7 +50,7 @@ class Workers:
     def register_worker(self) -> Talk:
         """[{worker_id}]."""
         runner = WorkerRunner(secrets.randbits(62), _worker_above(), self._stir)
-        yield Say(REGISTER, runner.registration())
+        yield Say(REGISTER, runner.registration(runner.runner))
         self._runners[runner.runner] = runner
         yield from unpark(runner.tasks)
         return [{"worker_id": runner.runner}]
@@ -56,6 +58,7 @@ class Workers:
     def unregister_worker(self, *, worker_id: int) -> Talk:
         """Whatever it still held goes back at once."""
         runner = self._of(worker_id)
+        yield from say_again(self._claims, runner.runner)
         for claim in self._claims.of_runner(runner.runner):
             self._claims.lost(claim)
         self._runners.pop(worker_id, None)
@@ -78,13 +81,13 @@ class Workers:
             except psycopg.Error as error:
                 if error.sqlstate != LOST_RUNNER:
                     raise
-                yield from self._renew(runner)
+                yield from self._renew(runner, params["runner"])
                 continue
             more = runner.saw(params, row)
             if time.monotonic() - began > _CROWDED:
                 runner.crowded.update(params["queues"])
             if row["id"] is not None:
-                self._claims.took(row, runner.runner)
+                self._claims.took(row, params["runner"])
                 return [_job(row, worker_id)]
             if not more:
                 break
@@ -95,24 +98,48 @@ class Workers:
     def update_heartbeat(self, *, worker_id: int) -> Talk:
         """One beat; a worker that was declared lost goes on under a new id."""
         runner = self._of(worker_id)
-        busy = len(self._claims.of_runner(runner.runner))
-        (row,) = yield Say(_BEAT, {"runner": runner.runner, "busy": busy, "listening": self._listening()})
+        beating = runner.runner
+        busy = len(self._claims.of_runner(beating))
+        (row,) = yield Say(_BEAT, {"runner": beating, "busy": busy, "listening": self._listening()})
         if not row["alive"] and worker_id in self._runners:
-            yield from self._renew(runner)
+            yield from self._renew(runner, beating)
+        yield from say_again(self._claims, runner.runner)
         crowded, runner.crowded = runner.crowded, set()
         return (yield from runner.housekeeping.round(runner.tasks, sorted(crowded)))
 
-    def _renew(self, runner: WorkerRunner) -> Talk:
-        """Go on under a new id, with what is still in hand, fenced by the old one."""
-        old, runner.runner = runner.runner, secrets.randbits(62)
-        held = self._claims.of_runner(old)
-        yield Say(REGISTER, runner.registration())
-        params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
-        yield Say(_ADOPT, {"old": old, "new": runner.runner, **params})
+    def prune_stalled_workers(self, *, seconds_since_heartbeat: float) -> Talk:
+        """[{worker_id}] of those that are lost; unlike procrastinate's it gives their jobs back too.
+
+        A worker that is about to start judges nobody: its rounds do, once its own heartbeat has been healthy for half a lease.
+        """
+        worker = _worker_above()
+        if worker is not None and worker.worker_id is None:
+            return []
+        return (yield Say(_PRUNE, {"seconds": seconds_since_heartbeat}))
+
+    def _renew(self, runner: WorkerRunner, lost: int) -> Talk:
+        """Go on under a new id, with what is still in hand, fenced by the old one; once, though a fetch and a beat both hear it."""
+        while runner.renewing:
+            yield _SEATING
+        if runner.runner != lost:
+            return []
+        new, runner.renewing = secrets.randbits(62), True
+        held = self._claims.of_runner(lost)
         for claim in held:
-            claim.runner = (
-                runner.runner
-            )  # of one that was given away the fence holds all the same: another attempt, another runner
+            claim.moving = True
+        try:
+            yield Say(REGISTER, runner.registration(new))
+            runner.runner = new
+            params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
+            yield Say(_ADOPT, {"old": lost, "new": new, **params})
+            for claim in held:
+                claim.runner = (
+                    new  # of one that was given away the fence holds all the same: another attempt, another runner
+                )
+        finally:
+            runner.renewing = False
+            for claim in held:
+                claim.moving = False
         return []
 
     def _of(self, worker_id: int) -> WorkerRunner:

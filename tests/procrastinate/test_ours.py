@@ -102,6 +102,31 @@ async def test_a_worker_that_was_declared_lost_goes_on_under_a_new_id(rig: Rig) 
     ]
 
 
+async def test_a_fetch_and_a_heartbeat_that_both_hear_that_it_is_lost_renew_it_once(rig: Rig) -> None:
+    """As after a blocked event loop. A second new id would make a tombstone of the first, and what it holds would be given away."""
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    held = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert held is not None
+    rows(rig, "update jobrunner.runners set lost_at = now(), ended = 'lost' where id = %s", worker)
+
+    async with await psycopg.AsyncConnection.connect(rig.dsn) as someone:
+        await someone.execute("lock table jobrunner.runners in share mode")  # both look before either registers
+        both = [rig.manager.fetch_job(queues=None, worker_id=worker), rig.manager.update_heartbeat(worker)]
+        tasks: Any = [asyncio.ensure_future(each) for each in both]
+        tried = "select 1 from pg_stat_activity where query like %s and wait_event_type = 'Lock'"
+        await eventually(lambda: rows(rig, tried, "%register_v2%"))
+        await eventually(lambda: rows(rig, tried, "%beat_v1%"))
+        await someone.rollback()
+    await asyncio.gather(*tasks)
+
+    assert rows(rig, "select id, ended from jobrunner.runners where id <> %s", worker) == [
+        (rows(rig, "select runner_id from jobrunner.jobs where id = %s", job_id)[0][0], None)
+    ]
+    await rig.manager.finish_job(held, status=jobs.Status.SUCCEEDED, delete_job=False)
+    assert await rig.status(job_id) == "succeeded"
+
+
 async def test_any_runner_gives_the_jobs_of_a_dead_worker_back(rig: Rig) -> None:
     job_id = await rig.task().defer_async()
     dead, other = await rig.manager.register_worker(), await rig.manager.register_worker()
@@ -141,6 +166,27 @@ async def test_workers_rescue_each_other_with_their_heartbeats(rig: Rig) -> None
     await rig.manager.update_heartbeat(other)
 
     assert list(await rig.manager.list_jobs_async(status="doing")) == []
+
+
+async def test_a_worker_that_starts_after_an_outage_takes_nothing_from_those_that_outlived_it(rig: Rig) -> None:
+    """Every beat looks old at once then; procrastinate's worker prunes before it registers."""
+    starts, go = [], asyncio.Event()
+
+    @rig.app.task(name="long")
+    async def long() -> None:
+        starts.append(1)
+        await go.wait()
+
+    job_id = await long.defer_async()
+    rig.start(fetch_job_polling_interval=0.02)
+    await eventually(lambda: starts)
+    rows(rig, "update jobrunner.runners set beat_at = now() - interval '31 s'")
+    rig.start(fetch_job_polling_interval=0.02)
+    await eventually(lambda: rows(rig, "select count(*) from jobrunner.runners") == [(2,)])
+    go.set()
+    await rig.until(job_id, "succeeded")
+
+    assert (starts, rows(rig, "select count(*) from jobrunner.runners where lost_at is null")) == ([1], [(2,)])
 
 
 PARK = "insert into jobrunner.jobs (task, args, state, blocked_on) values ('note', %s, 'blocked', 'task')"
@@ -308,6 +354,58 @@ async def test_the_listening_connection_comes_back(rig: Rig) -> None:
     await note.defer_async(n=1)
 
     await eventually(lambda: rig.ran == [1])
+
+
+@pytest.mark.parametrize("said_by", ["heartbeat", "good-bye"])
+@pytest.mark.parametrize("end", ["finish", "retry"])
+async def test_an_end_that_did_not_get_through_is_said_again(
+    rig: Rig, end: str, said_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is alive and has forgotten the job: nobody else would ever end it."""
+    monkeypatch.setattr("jobrunner.procrastinate.talks._TRIES", 2)
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    later = datetime.now(UTC) + timedelta(hours=1)
+    ending: Any = (
+        rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False)
+        if end == "finish"
+        else rig.manager.retry_job(job, retry_at=later)
+    )
+    with psycopg.connect(rig.dsn) as someone:
+        someone.execute("select 1 from jobrunner.jobs where id = %s for update", [job_id])
+        with pytest.raises(exceptions.ConnectorException):
+            await ending
+        await rig.manager.update_heartbeat(worker)
+        assert await rig.status(job_id) == "doing"
+        someone.rollback()
+
+    await (rig.manager.update_heartbeat if said_by == "heartbeat" else rig.manager.unregister_worker)(worker)
+
+    assert rows(rig, "select state, attempt, failures from jobrunner.v_job where id = %s", job_id) == [
+        ("succeeded", 1, 0) if end == "finish" else ("scheduled", 1, 1)
+    ]
+
+
+async def test_an_end_while_its_worker_goes_on_under_a_new_id(rig: Rig) -> None:
+    job_id = await rig.task().defer_async()
+    worker = await rig.manager.register_worker()
+    job = await rig.manager.fetch_job(queues=None, worker_id=worker)
+    assert job is not None
+    rows(rig, "update jobrunner.runners set lost_at = now(), ended = 'lost' where id = %s", worker)
+    tried = "select count(*) from pg_stat_activity where query like %s and pid <> pg_backend_pid() and state = %s"
+
+    with psycopg.connect(rig.dsn) as someone:
+        someone.execute("select 1 from jobrunner.jobs where id = %s for update", [job_id])
+        renewing = asyncio.create_task(rig.manager.update_heartbeat(worker))
+        await eventually(lambda: rows(rig, tried, "%adopt_v1%", "active") == [(1,)])
+        ending = asyncio.create_task(rig.manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=False))
+        await eventually(lambda: rows(rig, tried, "%procrastinate_finish_v1%", "active") == [(1,)])
+        someone.rollback()
+    await asyncio.gather(renewing, ending)
+
+    assert await rig.status(job_id) == "succeeded"
 
 
 async def test_a_failed_job_is_a_dead_letter_with_its_error(rig: Rig) -> None:

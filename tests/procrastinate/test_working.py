@@ -254,6 +254,21 @@ async def test_a_beat_keeps_a_worker_alive(rig: Rig) -> None:
     assert await rig.manager.prune_stalled_workers(10) == []
 
 
+async def test_a_task_may_prune_workers(rig: Rig) -> None:
+    """As one that puts stalled jobs back does."""
+    old = await rig.manager.register_worker()
+
+    @rig.app.task(name="prune")
+    async def prune() -> None:
+        _age(rig, old, 60)
+        rig.ran.append(await rig.manager.prune_stalled_workers(45))
+
+    await prune.defer_async()
+    await rig.drain()
+
+    assert rig.ran == [[old]]
+
+
 async def test_stalled_workers_are_pruned(rig: Rig) -> None:
     old, new = await rig.manager.register_worker(), await rig.manager.register_worker()
     _age(rig, old, 60)
