@@ -397,19 +397,19 @@ def note(text):
 """
 
 
+def started(*command: str, dsn: str, cwd: Path) -> subprocess.Popen[str]:
+    call = [sys.executable, "-m", "jobrunner", *command]
+    return subprocess.Popen(
+        call, env=environment(dsn), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def test_the_command_runs_an_unchanged_app(dsn: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "more.py").write_text(MORE)
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("""select jobrunner.enqueue('shop:mail', '{"to": "ann"}')""")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jobrunner", "run", "shop:theirs", "--slots", "2"],
-            env=environment(dsn),
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = started("run", "shop:theirs", "--slots", "2", dsn=dsn, cwd=tmp_path)
         try:
             over = "select count(*) from jobrunner.finished_jobs where state = 'succeeded'"
             wait_until(lambda: conn.execute(over).fetchone() == (2,) or process.poll() is not None, 30)
@@ -444,25 +444,20 @@ def test_a_killed_process_of_a_fleet_costs_no_job_and_several_defer_no_tick_twic
     (tmp_path / "fleet.py").write_text(FLEET)
     starts = tmp_path / "starts"
 
-    def started(n: int) -> list[list[int]]:
+    def starts_seen(n: int) -> list[list[int]]:
         lines = starts.read_text().splitlines() if starts.exists() else []
         return [[int(word) for word in line.split()] for line in lines] if len(lines) == n else []
 
     command = ["run", "fleet:theirs", "--processes", "2", "--lease", "60s", "--grace", "1s"]
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("select jobrunner.enqueue('hold')")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jobrunner", *command],
-            env=environment(dsn),
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = started(*command, dsn=dsn, cwd=tmp_path)
         try:
-            [[first, _]] = wait_until(lambda: started(1), 30, "the first start")
+            [[first, _]] = wait_until(lambda: starts_seen(1), 30, "the first start")
             os.kill(first, signal.SIGKILL)
-            _, [second, attempts] = wait_until(lambda: started(2), 10, "the second start, long before the lease ends")
+            _, [second, attempts] = wait_until(
+                lambda: starts_seen(2), 10, "the second start, long before the lease ends"
+            )
             assert (second != first, attempts) == (True, 1)
 
             ticks = """
