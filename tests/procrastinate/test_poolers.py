@@ -30,21 +30,20 @@ def pooled(direct_dsn: str, pooler: Pooler, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 async def app(pooled: str) -> AsyncIterator[procrastinate.App]:
-    made = fresh_app(JobrunnerConnector(pooled, min_size=1, max_size=6))
+    """Its four sessions share three of the server."""
+    made = fresh_app(JobrunnerConnector(pooled, min_size=4, max_size=4))
     async with made.open_async():
         yield made
 
 
 @pytest.fixture
-async def rig(pooled: str) -> AsyncIterator[Rig]:
-    """Four sessions of the app share three of the server."""
-    made = fresh_app(JobrunnerConnector(pooled, min_size=4, max_size=4))
-    async with made.open_async():
-        rig = Rig(made, "ours", pooled)
-        try:
-            yield rig
-        finally:
-            await rig.stop()
+async def rig(app: procrastinate.App, pooled: str, make_rig: type[Rig]) -> AsyncIterator[Rig]:
+    """The app, and its workers, which are stopped after the test."""
+    rig = make_rig(app, "ours", pooled)
+    try:
+        yield rig
+    finally:
+        await rig.stop()
 
 
 def listening(pooled: str) -> list[tuple[Any, ...]]:
@@ -55,13 +54,10 @@ def listening(pooled: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("make_rig", [Rig, RunnerRig])
-async def test_locks_retries_and_what_comes_later(
-    app: procrastinate.App, pooled: str, conn: Connection, make_rig: type[Rig]
-) -> None:
-    rig = make_rig(app, "ours", pooled)
+async def test_locks_retries_and_what_comes_later(rig: Rig, conn: Connection) -> None:
     note = rig.task()
 
-    @app.task(name="stumbles", retry=1, pass_context=True)
+    @rig.app.task(name="stumbles", retry=1, pass_context=True)
     async def stumbles(context: procrastinate.JobContext) -> None:
         rig.ran.append(f"try {context.job.attempts}")
         if context.job.attempts == 0:
@@ -73,15 +69,13 @@ async def test_locks_retries_and_what_comes_later(
     ids = await note.batch_defer_async(*({"n": f"free {n}"} for n in range(10)))
 
     rig.start(concurrency=4, fetch_job_polling_interval=0.1)
-    try:
-        await eventually(lambda: len(rig.ran) == 22, what="all of them")
-        assert [n for n in rig.ran if isinstance(n, int)] == list(range(10))
-        assert [n for n in rig.ran if str(n).startswith("try")] == ["try 0", "try 1"]
-        later = await note.defer_async(n="later")
-        await rig.until(later, "succeeded")
-        await rig.until(ids[-1], "succeeded")
-    finally:
-        await rig.stop()
+    await eventually(lambda: len(rig.ran) == 22, what="all of them")
+    assert [n for n in rig.ran if isinstance(n, int)] == list(range(10))
+    assert [n for n in rig.ran if str(n).startswith("try")] == ["try 0", "try 1"]
+    later = await note.defer_async(n="later")
+    await rig.until(later, "succeeded")
+    await rig.until(ids[-1], "succeeded")
+    await rig.stop()
     assert conn.execute("select count(*) from jobrunner.unique_keys").fetchone() == (0,)
 
 
