@@ -132,9 +132,8 @@ class Workers:
             runner.runner = new
             params = {"ids": [claim.job_id for claim in held], "attempts": [claim.attempt for claim in held]}
             yield Say(_ADOPT, {"old": lost, "new": new, **params})
-            for (
-                claim
-            ) in held:  # of one that was given away the fence holds all the same: another attempt, another runner
+            # Of one that was given away the fence holds all the same: another attempt, another runner.
+            for claim in held:
                 claim.runner = new
         finally:
             runner.renewing = False
